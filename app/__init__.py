@@ -1,0 +1,1 @@
+"""Palate's web half: everything that is not torch."""

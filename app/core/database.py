@@ -1,0 +1,38 @@
+"""Engine and unit of work. Only the boundary (a handler, a job step, a command) opens one; functions below it flush."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+UnitOfWork = Callable[[], AbstractContextManager[Session]]
+"""`with uow() as db:` is one transaction: committed at the end of the block, rolled back on any exception."""
+
+
+def connect(dsn: str, *, pool_size: int = 4) -> Engine:
+    """An engine whose every connection has sane time limits. `pool_size` is also the most that is ever open."""
+    return create_engine(
+        dsn,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_pre_ping=True,
+        pool_timeout=30,
+        connect_args={
+            "connect_timeout": 10,
+            "options": "-c timezone=UTC -c statement_timeout=15s -c lock_timeout=5s"
+            " -c idle_in_transaction_session_timeout=30s",
+        },
+    )
+
+
+def unit_of_work(engine: Engine) -> UnitOfWork:
+    """The factory that handlers and jobs call: one call, one transaction."""
+    make = sessionmaker(engine, expire_on_commit=False)
+
+    @contextmanager
+    def begin() -> Iterator[Session]:
+        with make.begin() as session:
+            yield session
+
+    return begin

@@ -1,0 +1,82 @@
+"""A project's settings, checked: sampling, pool, round rule, gate. Stored as JSON in projects.settings."""
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.core.errors import NotFound
+from app.core.records import Project
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Sampling(Part):
+    """How the served policy is sampled for the pool. No hidden defaults: what is not named here is off."""
+
+    temperature: float = Field(1.0, gt=0, le=2)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(96, ge=1, le=2048)
+
+
+class Pool(Part):
+    """How many tasks wait for people, and how they are made."""
+
+    completions_per_prompt: int = Field(4, ge=2, le=16)
+    open_tasks: int = Field(80, ge=1, le=100_000)
+    """The sampler refills the pool up to this many open tasks."""
+    answers_per_task: int = Field(1, ge=1, le=25)
+    lease_minutes: int = Field(30, ge=1, le=240)
+
+
+class RoundRule(Part):
+    """When a round starts by itself."""
+
+    automatic: bool = True
+    new_preferences: int = Field(50, ge=2)
+    promote_automatically: bool = True
+    """A candidate that passes the gate goes live without asking. Off: it waits for an admin."""
+
+
+class GateLimits(Part):
+    """What a candidate must fulfil before it may go live."""
+
+    held_out_accuracy: float = Field(0.6, ge=0, le=1)
+    """The reward model's accuracy on held-out pairs must be at least this."""
+    win_rate: float = Field(0.5, ge=0, le=1)
+    """The low end of the candidate's win-rate interval against the live policy must be above this."""
+    kl: float = Field(12.0, gt=0)
+    """Nats per answer between candidate and base, at most."""
+
+
+class Training(Part):
+    """The preset its rounds use, with single values changed by name: {"ppo": {"steps": 20}}."""
+
+    preset: str = "laptop"
+    overrides: dict[str, dict[str, bool | int | float | str]] = Field(default_factory=dict)
+
+
+class ProjectSettings(Part):
+    """Everything a project decides for itself."""
+
+    description: str = ""
+    sampling: Sampling = Sampling()
+    pool: Pool = Pool()
+    rounds: RoundRule = RoundRule()
+    gate: GateLimits = GateLimits()
+    training: Training = Training()
+    daily_goal: int = Field(0, ge=0)
+
+
+def settings_of(project: Project) -> ProjectSettings:
+    """The checked settings of a project row."""
+    return ProjectSettings.model_validate(project.settings)
+
+
+def project_by_slug(db: Session, slug: str) -> Project:
+    """The project at this address, or NotFound."""
+    project = db.scalar(select(Project).where(Project.slug == slug, Project.archived_at.is_(None)))
+    if project is None:
+        raise NotFound
+    return project
