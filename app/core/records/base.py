@@ -1,7 +1,7 @@
 """The declarative base: constraint names, column shorthands."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from sqlalchemy import BigInteger, DateTime, ForeignKey, Identity, MetaData, Text, func
 from sqlalchemy.dialects.postgresql import JSONB
@@ -26,7 +26,7 @@ class Record(DeclarativeBase):
     """Every table. Relationships are not mapped: a query says what it loads."""
 
     metadata = MetaData(naming_convention=NAMES)
-    type_annotation_map = {str: Text, int: BigInteger, datetime: DateTime(timezone=True), Json: JSONB}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {str: Text, int: BigInteger, datetime: DateTime(timezone=True), Json: JSONB}
 
 
 def to(target: str, *, index: bool = True, use_alter: bool = False, **options: Any) -> Any:

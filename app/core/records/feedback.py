@@ -86,7 +86,7 @@ class Demonstration(Record):
 
 
 class Export(Record):
-    """A dataset that was written: what was chosen, what came out. The same choices on the same labels give the same bytes."""
+    """A dataset that was written: what was chosen and what came out. Same choices, same labels: same bytes."""
 
     __tablename__ = "exports"
     id: Mapped[Id]
