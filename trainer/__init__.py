@@ -1,0 +1,1 @@
+"""Everything that is torch: the recipes, the engine that samples, and the policy server."""

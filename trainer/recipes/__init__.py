@@ -1,0 +1,1 @@
+"""One file per trainer stage, each one function that is read from top to bottom."""
