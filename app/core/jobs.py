@@ -6,7 +6,7 @@ newest, in the same transaction; a worker that slept past its lease finds out th
 
 from datetime import timedelta
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -20,7 +20,10 @@ LEASE = timedelta(seconds=60)
 def enqueue(
     db: Session, queue: str, kind: str, payload: Json, *, key: str | None = None, priority: int = 0, delay: float = 0
 ) -> int | None:
-    """Queue a job in the caller's transaction. None when a job with the same key already waits or runs."""
+    """Queue a job in the caller's transaction. None when a job with the same key already waits or runs.
+
+    The index condition is plain text: as parameters, Postgres could not match it to the index once it plans generically.
+    """
     return db.scalar(
         insert(Job)
         .values(
@@ -31,7 +34,7 @@ def enqueue(
             priority=priority,
             run_at=func.now() + timedelta(seconds=delay),
         )
-        .on_conflict_do_nothing(index_elements=["key"], index_where=Job.state.in_(("queued", "running")))
+        .on_conflict_do_nothing(index_elements=["key"], index_where=text("state in ('queued', 'running')"))
         .returning(Job.id)
     )
 
