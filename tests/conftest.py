@@ -154,7 +154,7 @@ def app(settings: Settings) -> "FastAPI":
 @pytest.fixture
 def client(app: "FastAPI") -> Iterator[TestClient]:
     """A browser without a session. Redirects are not followed, so that tests see them."""
-    with TestClient(app, follow_redirects=False, raise_server_exceptions=True) as client:
+    with TestClient(app, base_url="http://localhost", follow_redirects=False, raise_server_exceptions=True) as client:
         yield client
 
 

@@ -1,0 +1,1 @@
+"""The furniture of the pages: security, sessions, templates, errors. Knows no slice."""

@@ -1,0 +1,95 @@
+"""Who asks, and what they may do. Every handler calls one of these first; a test proves that none forgets."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fastapi import Request
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.core.errors import Forbidden, NotFound, SignInNeeded
+from app.core.projects import project_by_slug
+from app.core.records import Membership, Project, User
+from app.web.sessions import load_session
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+ADMINS = ("owner", "admin")
+"""Change a project: settings, members, rounds, models, imports, exports."""
+READERS = ("owner", "admin", "reviewer", "viewer")
+"""See a project's figures: overview, rounds, models, data."""
+LABELERS = ("owner", "admin", "reviewer", "annotator")
+"""Answer tasks."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """A person in a project. `role` is "owner" for the owner of the installation, in every project."""
+
+    user: User
+    project: Project
+    role: str
+
+    @property
+    def may_manage(self) -> bool:
+        return self.role in ADMINS
+
+    @property
+    def may_read(self) -> bool:
+        return self.role in READERS
+
+    @property
+    def may_label(self) -> bool:
+        return self.role in LABELERS
+
+
+def public(handler: Handler) -> Handler:
+    """Mark a handler that anybody may call, signed in or not."""
+    handler.__palate_public__ = True  # type: ignore[attr-defined]
+    return handler
+
+
+def visitor(request: Request, db: Session) -> User | None:
+    """The signed-in person, or None. Remembered for the page's frame."""
+    if not hasattr(request.state, "user"):
+        found = load_session(db, request)
+        request.state.session_id, request.state.user = (found[0].id, found[1]) if found else (None, None)
+    user: User | None = request.state.user
+    return user
+
+
+def current_user(request: Request, db: Session) -> User:
+    """The signed-in person; raises SignInNeeded."""
+    user = visitor(request, db)
+    if user is None:
+        raise SignInNeeded
+    return user
+
+
+def owner(request: Request, db: Session) -> User:
+    """The signed-in owner of the installation; raises SignInNeeded or Forbidden."""
+    user = current_user(request, db)
+    if not user.owner:
+        raise Forbidden("This page is for the owner of this installation.")
+    return user
+
+
+def member(db: Session, request: Request, slug: str, *roles: str) -> Access:
+    """The person's access to a project; with `roles`, only for these (owner always may).
+
+    Raises SignInNeeded; NotFound for a project that is not theirs (its existence is nobody else's business); Forbidden
+    for a member with another role.
+    """
+    user = current_user(request, db)
+    project = project_by_slug(db, slug)
+    role = db.scalar(select(Membership.role).where(Membership.project_id == project.id, Membership.user_id == user.id))
+    if user.owner:
+        role = "owner"
+    if role is None:
+        raise NotFound
+    access = Access(user, project, role)
+    request.state.access = access
+    if roles and role not in (*roles, "owner"):
+        raise Forbidden(f"This page is for other roles of {project.name}. Yours is {role}.")
+    return access

@@ -1,0 +1,142 @@
+"""Signed-in browsers: a random cookie, of which the database keeps only the hash.
+
+Times are the database's own. A session ends after 12 hours without a request and after 14 days in any case.
+"""
+
+import hashlib
+import hmac
+import secrets
+from datetime import timedelta
+
+from fastapi import Request
+from fastapi.responses import Response
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from app.core.records import User, WebSession
+from app.core.settings import Settings
+
+IDLE = timedelta(hours=12)
+ABSOLUTE = timedelta(days=14)
+TOUCH_EVERY = timedelta(minutes=5)
+VISITOR = "palate-visitor"
+"""Cookie of somebody who is not signed in; it only carries the anchor of the CSRF token."""
+
+
+def is_https(settings: Settings) -> bool:
+    """Whether browsers reach us over TLS (a proxy ends it; public_url says so)."""
+    return bool(settings.public_url and settings.public_url.lower().startswith("https://"))
+
+
+def cookie_name(settings: Settings) -> str:
+    """`__Host-` binds the cookie to this very host, but browsers accept it over https only."""
+    return "__Host-palate" if is_https(settings) else "palate"
+
+
+def token_hash(token: str) -> str:
+    """What is stored of a session, invite or API token: its SHA-256, hexadecimal."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def csrf_of(anchor: str) -> str:
+    """The CSRF token that belongs to a cookie. Nobody who cannot read the (HttpOnly) cookie can compute it."""
+    return hmac.new(anchor.encode(), b"palate csrf", hashlib.sha256).hexdigest()
+
+
+def session_token(request: Request) -> str | None:
+    """The session cookie as the browser sent it, checked by nobody yet."""
+    return request.cookies.get(cookie_name(request.app.state.settings)) or None
+
+
+def csrf_anchor(request: Request) -> str | None:
+    """The cookie that the CSRF token of this request is derived from: the session's, else the visitor's."""
+    return session_token(request) or request.cookies.get(VISITOR) or None
+
+
+def csrf_token(request: Request) -> str:
+    """The token for forms of this page. Makes a visitor cookie (set by `render`) where there is no cookie yet."""
+    anchor = getattr(request.state, "csrf_anchor", None) or csrf_anchor(request)
+    if anchor is None:
+        anchor = request.state.csrf_anchor = secrets.token_urlsafe(32)
+        request.state.new_visitor = anchor
+    return csrf_of(anchor)
+
+
+def set_cookie(settings: Settings, response: Response, name: str, value: str, *, seconds: int | None = None) -> None:
+    """Set a cookie that scripts cannot read and other sites cannot send along with a POST."""
+    response.set_cookie(
+        name, value, max_age=seconds, path="/", httponly=True, samesite="lax", secure=is_https(settings)
+    )
+
+
+def start_session(db: Session, request: Request, response: Response, user: User) -> None:
+    """Sign `user` in with a fresh token and end the session the browser came with, so that none can be fixed before."""
+    settings: Settings = request.app.state.settings
+    old = session_token(request)
+    if old is not None:
+        db.execute(delete(WebSession).where(WebSession.token_hash == token_hash(old)))
+    token = secrets.token_urlsafe(32)
+    db.add(
+        WebSession(
+            token_hash=token_hash(token),
+            csrf_token=csrf_of(token),
+            user_id=user.id,
+            user_agent=request.headers.get("user-agent", "")[:300],
+            expires_at=func.now() + ABSOLUTE,
+        )
+    )
+    db.flush()
+    set_cookie(settings, response, cookie_name(settings), token, seconds=int(ABSOLUTE.total_seconds()))
+    response.delete_cookie(VISITOR, path="/")
+
+
+def end_session(db: Session, request: Request, response: Response) -> None:
+    """Sign out: the session is gone on the server, whatever the browser keeps."""
+    settings: Settings = request.app.state.settings
+    token = session_token(request)
+    if token is not None:
+        db.execute(delete(WebSession).where(WebSession.token_hash == token_hash(token)))
+    response.delete_cookie(cookie_name(settings), path="/", httponly=True, samesite="lax", secure=is_https(settings))
+
+
+def load_session(db: Session, request: Request) -> tuple[WebSession, User] | None:
+    """The live session of this request and its user, or None when it ended or the user was disabled."""
+    token = session_token(request)
+    if token is None:
+        return None
+    row = db.execute(
+        select(WebSession, User, WebSession.last_seen_at < func.now() - TOUCH_EVERY)
+        .join(User, User.id == WebSession.user_id)
+        .where(
+            WebSession.token_hash == token_hash(token),
+            WebSession.expires_at > func.now(),
+            WebSession.last_seen_at > func.now() - IDLE,
+            User.disabled_at.is_(None),
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    session, user, stale = row
+    if stale:
+        db.execute(update(WebSession).where(WebSession.id == session.id).values(last_seen_at=func.now()))
+    return session, user
+
+
+def sessions_of(db: Session, user_id: int) -> list[WebSession]:
+    """The person's live sessions, the newest sign of life first."""
+    alive = WebSession.expires_at > func.now(), WebSession.last_seen_at > func.now() - IDLE
+    return list(
+        db.scalars(
+            select(WebSession).where(WebSession.user_id == user_id, *alive).order_by(WebSession.last_seen_at.desc())
+        )
+    )
+
+
+def revoke_sessions(db: Session, user_id: int, *, only: int | None = None, keep: int | None = None) -> int:
+    """End sessions of a person: all, `only` the one with this id, or all but `keep`. Returns how many ended."""
+    ended = delete(WebSession).where(WebSession.user_id == user_id)
+    if only is not None:
+        ended = ended.where(WebSession.id == only)
+    if keep is not None:
+        ended = ended.where(WebSession.id != keep)
+    return len(db.execute(ended.returning(WebSession.id)).all())

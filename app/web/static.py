@@ -1,0 +1,43 @@
+"""Style sheets, scripts, fonts, under an address that names their content, so that browsers may keep them for ever."""
+
+import hashlib
+from pathlib import Path
+
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from app.core.settings import ROOT
+
+DIRECTORY = ROOT / "static"
+
+
+def version_of(directory: Path = DIRECTORY) -> str:
+    """One short hash over the names and bytes of all static files."""
+    digest = hashlib.sha256()
+    for path in sorted(directory.rglob("*")):
+        if path.is_file():
+            digest.update(str(path.relative_to(directory)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+class VersionedFiles(StaticFiles):
+    """`/static/VERSION/css/x.css` and, for what cannot know the version, `/static/css/x.css`.
+
+    The version stands in the path, so relative links between files (modules, fonts) stay inside it.
+    """
+
+    def __init__(self, directory: Path = DIRECTORY) -> None:
+        super().__init__(directory=directory)
+        self.version = version_of(directory)
+
+    def address(self, path: str) -> str:
+        """The address of a file that browsers may keep."""
+        return f"/static/{self.version}/{path}"
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        named = path.startswith(f"{self.version}/")
+        response = await super().get_response(path.removeprefix(f"{self.version}/"), scope)
+        if response.status_code in (200, 206, 304):
+            response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if named else "no-cache"
+        return response
