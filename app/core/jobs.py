@@ -22,7 +22,7 @@ def enqueue(
 ) -> int | None:
     """Queue a job in the caller's transaction. None when a job with the same key already waits or runs.
 
-    The index condition is plain text: as parameters, Postgres could not match it to the index once it plans generically.
+    The index condition is plain text: as parameters, Postgres cannot match it to the index in a generic plan.
     """
     return db.scalar(
         insert(Job)

@@ -48,12 +48,16 @@ def current_pairs(project_id: int) -> list[ColumnElement[bool]]:
 
 
 def labels_since_last_round(db: Session, project_id: int) -> int:
-    """Current pairs that are newer than the last round's snapshot, whatever became of that round."""
-    newest_id = func.unnest(Snapshot.preference_ids).column_valued("preference_id")
+    """Current pairs that are newer than the last round's snapshot (its ids ascend), whatever became of that round."""
+    newest_id = Snapshot.preference_ids[func.cardinality(Snapshot.preference_ids)]
     last = (
-        select(Round.snapshot_id).where(Round.project_id == project_id).order_by(Round.number.desc()).limit(1)
-    ).scalar_subquery()
-    seen = db.scalar(select(func.max(newest_id)).select_from(Snapshot).where(Snapshot.id == last)) or 0
+        select(newest_id)
+        .join(Round, Round.snapshot_id == Snapshot.id)
+        .where(Round.project_id == project_id)
+        .order_by(Round.number.desc())
+        .limit(1)
+    )
+    seen = db.scalar(last) or 0
     return db.scalar(select(func.count(Preference.id)).where(*current_pairs(project_id), Preference.id > seen)) or 0
 
 
@@ -66,7 +70,7 @@ def pair_counts(db: Session, project_id: int) -> dict[str, int]:
         .where(*current_pairs(project_id), Task.gold.is_(None))
         .group_by(Prompt.split)
     )
-    return dict.fromkeys(SPLITS, 0) | dict(db.execute(query).tuples().all())
+    return dict.fromkeys(SPLITS, 0) | dict(iter(db.execute(query)))
 
 
 def too_few(counts: dict[str, int]) -> str | None:
