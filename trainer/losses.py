@@ -1,7 +1,7 @@
-"""The mathematics of both trainers as pure tensor functions; each has a slow, obvious twin in tests/trainer/test_losses.py.
+"""The mathematics of both trainers as pure tensor functions; their slow twins are in tests/trainer/test_losses.py.
 
-Shapes: B answers, R positions of an answer (right padded), `mask` (B, R) is True where a token was really written. Every
-function works in the type it is given; the recipes hand over fp32.
+Shapes: B answers, R positions of an answer (right padded), `mask` (B, R) is True where a token was really written.
+Every function works in the type it is given; the recipes hand over fp32.
 """
 
 import math
@@ -46,8 +46,10 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float, lam: flo
 
 
 def kl(logprobs: Tensor, reference: Tensor, estimator: str = "k1") -> Tensor:
-    """KL(policy‖reference) per token from samples of the policy: k1 is unbiased and may be negative, k2 is biased and has
-    the right gradient, k3 is unbiased and never negative (Schulman, "Approximating KL divergence")."""
+    """KL(policy‖reference) per token, from samples of the policy (Schulman, "Approximating KL divergence").
+
+    k1 is unbiased and may be negative, k2 is biased and has the right gradient, k3 is unbiased and never negative.
+    """
     difference = logprobs - reference
     if estimator == "k1":
         return difference

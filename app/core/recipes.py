@@ -31,9 +31,12 @@ class RewardModelConfig:
     lora_alpha: float = 32.0
     normalisation_samples: int = 64
     """Reference completions on which the reward gets mean 0 and standard deviation 1."""
+    start_spread: float = 0.1
+    """Standard deviation of the rewards of those completions before the first step (OAI: 1)."""
 
     def validate(self) -> None:
-        _positive(self, "epochs", "batch_size", "micro_batch_tokens", "learning_rate", "lora_rank")
+        _positive(self, "epochs", "batch_size", "micro_batch_tokens", "learning_rate", "lora_rank", "lora_alpha")
+        _positive(self, "normalisation_samples", "start_spread", "gradient_clip")
         _share(self, "label_smoothing")
 
 
@@ -59,6 +62,10 @@ class PpoConfig:
     clip_ratio: float = 0.2
     clip_value: float = 0.2
     value_coefficient: float = 0.1
+    critic: Literal["head", "adapter"] = "head"
+    """head: a linear critic on the frozen reward model's hidden states, which scoring computes anyway.
+    adapter: a whole adapter of its own, started from the reward model's (N+), which doubles the cost of an update."""
+    value_learning_rate: float = 1e-3
     whiten_advantages: bool = True
     kl_estimator: Literal["k1"] = "k1"
     kl_coefficient: float = 0.05
@@ -72,6 +79,8 @@ class PpoConfig:
     missing_end_score: float = -1.0
     """Stands in for the (normalised) reward of an answer that did not end by itself (EOS trick, OAI and N+)."""
     reward_clip: float = 10.0
+    sampler_tolerance: float = 0.1
+    """Mean |difference| of sampler and trainer log-probs per token beyond which the run stops (bf16; fp32: 0.001)."""
     approx_kl_stop: float = 0.2
     """Ends the epochs on one batch early when the update has moved this far."""
     lora_rank: int = 16
@@ -90,9 +99,16 @@ class PpoConfig:
             "temperature",
             "learning_rate",
             "lora_rank",
+            "lora_alpha",
             "micro_batch_tokens",
             "checkpoint_every",
+            "value_learning_rate",
+            "kl_target",
+            "kl_horizon",
+            "kl_stop",
         )
+        if self.critic not in ("head", "adapter"):
+            raise InvalidConfig(f"ppo.critic must be head or adapter, not {self.critic!r}.")
         if (self.prompts_per_step * self.samples_per_prompt) % self.minibatches:
             raise InvalidConfig("ppo.minibatches must divide prompts_per_step × samples_per_prompt.")
 
@@ -102,12 +118,13 @@ class EvaluateConfig:
     """Candidate against the live policy and the base on held-out prompts."""
 
     prompts: int = 48
-    samples_per_prompt: int = 1
+    samples_per_prompt: int = 2
     max_tokens: int = 96
     temperature: float = 1.0
+    micro_batch_tokens: int = 4096
 
     def validate(self) -> None:
-        _positive(self, "prompts", "samples_per_prompt", "max_tokens", "temperature")
+        _positive(self, "prompts", "samples_per_prompt", "max_tokens", "temperature", "micro_batch_tokens")
 
 
 Config = RewardModelConfig | PpoConfig | EvaluateConfig
@@ -161,7 +178,8 @@ def make_config(recipe: str, preset: str = "laptop", overrides: dict[str, Any] |
         fits = isinstance(value, known[name]) or (known[name] is float and type(value) is int)
         if not fits or (known[name] is not bool and isinstance(value, bool)):
             raise InvalidConfig(f"{recipe}.{name} must be {known[name].__name__}, not {value!r}.")
-    config = replace(config, **{k: float(v) if known[k] is float else v for k, v in values.items()})
+    fitting: dict[str, Any] = {k: float(v) if known[k] is float else v for k, v in values.items()}
+    config = replace(config, **fitting)
     config.validate()
     return config
 
@@ -190,7 +208,10 @@ METRICS: dict[str, str] = {
     "reward/held_out_loss": "Bradley–Terry loss on held-out pairs, after temperature.",
     "reward/calibration_error": "Expected calibration error on held-out pairs, after temperature.",
     "reward/temperature": "The one number that reward differences are divided by so that probabilities are honest.",
-    "reward/margin": "Mean reward of chosen minus rejected.",
+    "reward/margin": "Mean reward of chosen minus rejected in this step's decided training pairs.",
+    "reward/held_out_margin": "Mean normalised reward of chosen minus rejected on decided held-out pairs.",
+    "reward/learning_rate": "Learning rate of this step of the reward model.",
+    "reward/gradient_norm": "Norm of the reward model's gradient before clipping.",
     "objective/score": "Mean normalised reward-model score of this step's answers, before penalties.",
     "objective/rlhf_reward": "Mean over answers of the score (with penalties) minus the KL penalty.",
     "objective/non_score_reward": "Mean over answers of the summed KL penalty.",
@@ -202,9 +223,11 @@ METRICS: dict[str, str] = {
     "policy/approx_kl": "½ mean (log ratio)² over the step's updates: how far they moved.",
     "policy/clip_fraction": "Share of tokens where PPO held the update back.",
     "policy/ratio_mean": "Mean probability ratio new/old.",
+    "policy/ratio_variance": "Variance of the probability ratio new/old.",
     "policy/ratio_max": "Largest probability ratio new/old.",
-    "policy/ratio_first": "Largest |ratio − 1| before the first update on the batch; must be 0.",
-    "policy/gradient_norm": "Norm of the gradient before clipping.",
+    "policy/ratio_first": "Largest |ratio − 1| before the first update on the batch; must be 0, and the run stops if not.",
+    "policy/sampler_error": "Mean |log-prob of the sampler − log-prob of the trainer| per token; rounding only.",
+    "policy/gradient_norm": "Norm of the policy's gradient before clipping.",
     "policy/learning_rate": "Learning rate of this step.",
     "value/loss": "Clipped value loss.",
     "value/clip_fraction": "Share of tokens where the value update was held back.",
@@ -222,6 +245,7 @@ METRICS: dict[str, str] = {
     "evaluate/length_ratio": "Mean length of the candidate's answers divided by the live policy's.",
     "evaluate/end_rate": "Share of the candidate's answers that ended by themselves.",
     "evaluate/repetition": "Share of repeated 4-word sequences in the candidate's answers.",
+    "data/episodes": "Answers written and learned from so far in this run.",
     "time/sampling": "Seconds spent sampling in this step.",
     "time/scoring": "Seconds spent on rewards, values and reference log-probs in this step.",
     "time/update": "Seconds spent on gradient steps in this step.",

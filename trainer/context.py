@@ -1,0 +1,39 @@
+"""What every recipe is given, and the errors it may raise."""
+
+import math
+from dataclasses import dataclass
+
+from app.core.artifacts import ArtifactStore
+from app.core.errors import AppError
+from trainer.base_model import Tokenizer
+from trainer.checkpoints import Checkpoints, Report
+from trainer.modeling import Trunk
+
+
+class RecipeError(AppError):
+    """The training cannot go on."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """The trunk and tokenizer of this process, the store, where to report, and the run's checkpoints and seed."""
+
+    trunk: Trunk
+    tokenizer: Tokenizer
+    store: ArtifactStore
+    report: Report
+    checkpoints: Checkpoints
+    seed: int
+
+
+def must_be_number(loss: float, step: int) -> float:
+    """The loss, or RecipeError with a sentence when it is not a number. Steps are counted from 1 for people."""
+    if not math.isfinite(loss):
+        good = f"the last good checkpoint is step {step - 1}" if step > 1 else "there is no checkpoint yet"
+        raise RecipeError(f"The loss is not a number at step {step}; {good}. A smaller learning rate may help.")
+    return loss
+
+
+def fall(learning_rate: float, step: int, steps: int) -> float:
+    """Linear from `learning_rate` at step 0 to 0 after the last step (N+ detail 22)."""
+    return learning_rate * (1 - step / steps)

@@ -1,0 +1,196 @@
+"""From rows to tensors: tokenised pairs by prompt, padded micro-batches under a token budget, PPO's prompt cursor.
+
+Left out on purpose: sequence packing (length-sorted micro-batches waste under a tenth), left padding (a prompt is
+followed directly by its answer, so position = index and causal attention alone is right).
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Encodes(Protocol):
+    """What this module needs of a tokenizer (trainer.base_model.Tokenizer)."""
+
+    @property
+    def eos_id(self) -> int: ...
+    def encode(self, text: str) -> list[int]: ...
+    def encode_chat(self, messages: list[dict[str, str]]) -> list[int]: ...
+
+
+class Pair(Protocol):
+    """What this module reads of app.core.snapshots.PreferencePair."""
+
+    @property
+    def preference_id(self) -> int: ...
+    @property
+    def prompt_id(self) -> int: ...
+    @property
+    def split(self) -> str: ...
+    @property
+    def messages(self) -> list[dict[str, Any]]: ...
+    @property
+    def first(self) -> str: ...
+    @property
+    def second(self) -> str: ...
+    @property
+    def first_trajectory_id(self) -> int: ...
+    @property
+    def second_trajectory_id(self) -> int: ...
+    @property
+    def target(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt to sample from."""
+
+    prompt_id: int
+    messages: list[dict[str, Any]]
+    token_ids: list[int]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One judgement: rows `first` and `second` of its group's answers; target 1 = first better, 0 = second, ½ = tie."""
+
+    preference_id: int
+    first: int
+    second: int
+    target: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """One prompt, its distinct answers, each once, and every judgement between them: one batch element."""
+
+    prompt_id: int
+    split: str
+    prompt: list[int]
+    trajectory_ids: list[int]
+    answers: list[list[int]]
+    judged: list[Judged]
+
+    @property
+    def sequences(self) -> list[tuple[list[int], list[int]]]:
+        return [(self.prompt, answer) for answer in self.answers]
+
+
+def group_pairs(pairs: Sequence[Pair], tokenizer: Encodes, written: dict[int, list[int]] | None = None) -> list[Group]:
+    """The pairs by prompt, in order of prompt id. An answer in several pairs appears once, so it is scored once.
+
+    `written`: trajectory id → the exact tokens our sampler wrote, end token included where it ended by itself. An
+    answer that is not in there is encoded from its text and closed with the end token.
+    """
+    groups: dict[int, Group] = {}
+    for pair in sorted(pairs, key=lambda p: (p.prompt_id, p.preference_id)):
+        group = groups.get(pair.prompt_id)
+        if group is None:
+            prompt = tokenizer.encode_chat(pair.messages)
+            group = groups[pair.prompt_id] = Group(pair.prompt_id, pair.split, prompt, [], [], [])
+        rows = []
+        for trajectory_id, text in ((pair.first_trajectory_id, pair.first), (pair.second_trajectory_id, pair.second)):
+            if trajectory_id not in group.trajectory_ids:
+                tokens = (written or {}).get(trajectory_id) or [*tokenizer.encode(text), tokenizer.eos_id]
+                group.trajectory_ids.append(trajectory_id)
+                group.answers.append(list(tokens))
+            rows.append(group.trajectory_ids.index(trajectory_id))
+        group.judged.append(Judged(pair.preference_id, rows[0], rows[1], pair.target))
+    return list(groups.values())
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Right-padded prompt + answer, and where the answer's tokens are predicted from.
+
+    B sequences of T tokens, R of them of an answer.
+    """
+
+    ids: Tensor  # (B, T)
+    lengths: Tensor  # (B,) real tokens of prompt + answer
+    places: Tensor  # (B, R) position whose hidden state predicts answer token r: one BEFORE the token itself
+    targets: Tensor  # (B, R) the answer's tokens
+    mask: Tensor  # (B, R) True where the answer has a token
+
+    def at_answer(self, hidden: Tensor) -> Tensor:
+        """(B, T, d) → (B, R, d): the states from which each answer token was predicted."""
+        return torch.gather(hidden, 1, self.places[:, :, None].expand(-1, -1, hidden.shape[2]))
+
+    def at_end(self, hidden: Tensor) -> Tensor:
+        """(B, T, d) → (B, 1, d): the state at the last real token, where the reward is read."""
+        last = (self.lengths - 1)[:, None, None].expand(-1, 1, hidden.shape[2])
+        return torch.gather(hidden, 1, last)
+
+
+def pad(sequences: Sequence[tuple[list[int], list[int]]], pad_id: int, device: torch.device | str = "cpu") -> Batch:
+    """(prompt, answer) token lists as one Batch. Every answer has at least one token."""
+    lengths = [len(prompt) + len(answer) for prompt, answer in sequences]
+    width = max(lengths)
+    span = max(len(answer) for _, answer in sequences)
+    ids = torch.full((len(sequences), width), pad_id)
+    targets = torch.full((len(sequences), span), pad_id)
+    for row, (prompt, answer) in enumerate(sequences):
+        ids[row, : lengths[row]] = torch.tensor(prompt + answer)
+        targets[row, : len(answer)] = torch.tensor(answer)
+    starts = torch.tensor([len(prompt) for prompt, _ in sequences])
+    spans = torch.tensor([len(answer) for _, answer in sequences])
+    steps = torch.arange(span)
+    mask = steps < spans[:, None]
+    places = torch.where(mask, starts[:, None] - 1 + steps, 0)
+    return Batch(
+        ids.to(device), torch.tensor(lengths).to(device), places.to(device), targets.to(device), mask.to(device)
+    )
+
+
+def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Indices, longest first, cut so that rows × longest ≤ `budget` tokens (a single longer sequence goes alone)."""
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    cuts: list[list[int]] = []
+    for index in order:
+        if cuts and (len(cuts[-1]) + 1) * lengths[cuts[-1][0]] <= budget:
+            cuts[-1].append(index)
+        else:
+            cuts.append([index])
+    return cuts
+
+
+def shuffled(count: int, *seed: int) -> list[int]:
+    """A permutation that depends on nothing but its seed, so that a resumed run draws the same one."""
+    order = list(range(count))
+    random.Random(":".join(map(str, seed))).shuffle(order)  # noqa: S311 - an order of training, not a secret
+    return order
+
+
+def epochs(count: int, batch_size: int, *, rounds: int, seed: int) -> Iterator[list[int]]:
+    """Every index once per round, in a fresh order each, in batches."""
+    for number in range(rounds):
+        order = shuffled(count, seed, number)
+        yield from (order[i : i + batch_size] for i in range(0, count, batch_size))
+
+
+def next_prompts(prompts: Sequence[Prompt], cursor: int, count: int, seed: int) -> list[Prompt]:
+    """Prompts number cursor … cursor + count of an endless shuffled stream; the cursor alone is all its state."""
+    picked = []
+    for position in range(cursor, cursor + count):
+        lap, place = divmod(position, len(prompts))
+        picked.append(prompts[shuffled(len(prompts), seed, lap)[place]])
+    return picked
+
+
+def group_batches(groups: Sequence[Group], budget: int) -> list[list[Group]]:
+    """Whole groups, longest first, cut so that answers × longest sequence ≤ `budget` tokens."""
+    longest = [len(g.prompt) + max(map(len, g.answers)) for g in groups]
+    cuts: list[list[Group]] = []
+    rows = width = 0
+    for index in sorted(range(len(groups)), key=lambda i: (-longest[i], groups[i].prompt_id)):
+        group = groups[index]
+        if not cuts or (rows + len(group.answers)) * width > budget:
+            cuts.append([])
+            rows, width = 0, longest[index]
+        cuts[-1].append(group)
+        rows += len(group.answers)
+    return cuts

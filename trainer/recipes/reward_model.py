@@ -1,0 +1,241 @@
+"""Reward model: a LoRA adapter and a scalar head, fitted to people's comparisons (Bradley–Terry).
+
+Follows Ziegler et al. 2019 ("OAI"), Ouyang et al. 2022 (all pairs of a prompt in one batch element) and Huang et al.
+2024 ("N+"). Left out on purpose: margins from strength, ensembles.
+
+Normalisation uses completions that people were shown in the newest training pairs: they are samples of the live
+policy, and cost no sampling. Before training the head is scaled so that they have mean 0 and a small spread
+(`start_spread`; OAI uses 1, which a few hundred pairs cannot unlearn); afterwards their mean and standard deviation
+become part of the model.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from app.core.recipes import RewardModelConfig
+from app.core.statistics import wilson
+from trainer import checkpoints, losses
+from trainer.context import Context, RecipeError, fall, must_be_number
+from trainer.data import Group, epochs, group_batches, pad
+from trainer.modeling import Trunk
+from trainer.scoring import rewards
+
+NAME = "reward"
+"""Of the adapter and of the head."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """(reward − mean) / std has mean 0, deviation 1 on the live policy; its differences / temperature are logits."""
+
+    mean: float
+    std: float
+    temperature: float
+
+    def of(self, scores: Tensor) -> Tensor:
+        return (scores - self.mean) / self.std
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted reward model: its artefact, its normalisation and its figures."""
+
+    digest: str
+    normalisation: Normalisation
+    metrics: dict[str, float]
+    interval: tuple[float, float]
+    """95 % Wilson interval of the held-out accuracy."""
+
+
+def fit_reward_model(config: RewardModelConfig, groups: Sequence[Group], context: Context) -> Fitted:  # noqa: PLR0915 - the recipe, read top to bottom
+    """Fit on the training groups, measure on the held-out ones, store the artefact."""
+    trunk, report = context.trunk, context.report
+    training = [group for group in groups if group.split == "train"]
+    held_out = [group for group in groups if group.split == "validation"]
+    if not training or not held_out:
+        raise RecipeError("A reward model needs pairs on training prompts and on held-out prompts.")
+    plan = list(epochs(len(training), config.batch_size, rounds=config.epochs, seed=context.seed))
+    report.start(len(plan))
+
+    # 1. A fresh adapter (B = 0, so it starts as the base model) and a head; or those of the checkpoint.
+    trunk.add_adapter(NAME, rank=config.lora_rank, alpha=config.lora_alpha, seed=context.seed)
+    head = trunk.add_head(NAME, seed=context.seed)
+    saved = context.checkpoints.load()
+    if saved is None:
+        report.progress(0, "normalising")
+        centre(context, head.weight, head.bias, reference_samples(training, config), config)
+    else:
+        checkpoints.unpack_adapter(trunk, NAME, saved.tensors, rank=config.lora_rank, alpha=config.lora_alpha)
+        checkpoints.unpack_head(head, NAME, saved.tensors)
+    parameters = [*trunk.parameters_of(NAME), *head.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0, fused=True)
+    if saved is not None:
+        checkpoints.unpack_optimiser(optimiser, saved.tensors)
+
+    # 2. One optimiser step per batch of prompts; micro-batches of whole prompts only bound the memory.
+    for step in range(saved.state["step"] if saved else 0, len(plan)):
+        report.progress(step, f"step {step + 1} of {len(plan)}")
+        rate = optimiser.param_groups[0]["lr"] = fall(config.learning_rate, step, len(plan))
+        batch = [training[index] for index in plan[step]]
+        pairs = sum(len(group.judged) for group in batch)
+        sums = torch.zeros(4)
+        for part in group_batches(batch, config.micro_batch_tokens):
+            first, second, target = judged_rewards(trunk, part, context.tokenizer.pad_id)
+            weight = torch.where(target == 0.5, config.tie_weight, 1.0)
+            loss = weight * losses.bradley_terry(first - second, target, smoothing=config.label_smoothing)
+            loss = (loss + config.centering * losses.centring(first, second)).sum() / pairs
+            loss.backward()  # type: ignore[no-untyped-call]
+            sums += torch.stack([loss.detach().cpu(), *agreement((first - second).detach().cpu(), target.cpu())])
+        must_be_number(float(sums[0]), step + 1)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, config.gradient_clip)
+        must_be_number(float(norm), step + 1)
+        optimiser.step()
+        optimiser.zero_grad()
+        figures = {"reward/loss": sums[0], "reward/learning_rate": rate, "reward/gradient_norm": norm}
+        if sums[2] > 0:
+            figures |= {"reward/accuracy": sums[1] / sums[2], "reward/margin": sums[3] / sums[2]}
+        report.metrics(step + 1, {name: float(value) for name, value in figures.items()})
+        tensors = checkpoints.pack_adapter(trunk, NAME) | checkpoints.pack_head(head, NAME)
+        context.checkpoints.save(tensors | checkpoints.pack_optimiser(optimiser), {"step": step + 1})
+
+    # 3. Scale for PPO, honesty for probabilities, and the figures of the gate, all on what it never trained on.
+    report.progress(len(plan), "measuring on held-out pairs")
+    reference = score(context, reference_samples(training, config), config)
+    mean, std = float(reference.mean()), float(reference.std(correction=0).clamp(min=1e-6))
+    predictions = predict(context, held_out, Normalisation(mean, std, 1.0), config)
+    difference = torch.tensor([p["score_first"] - p["score_second"] for p in predictions], dtype=torch.float64)
+    target = torch.tensor([p["target"] for p in predictions], dtype=torch.float64)
+    normalisation = Normalisation(mean, std, losses.fit_temperature(difference, target))
+    metrics, interval = held_out_figures(difference, target, normalisation.temperature)
+    report.metrics(len(plan), metrics)
+    digest = store(context, normalisation, metrics, predictions, step=len(plan))
+    context.checkpoints.drop()
+    return Fitted(digest, normalisation, metrics, interval)
+
+
+def judged_rewards(trunk: Trunk, groups: Sequence[Group], pad_id: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Rewards of first and second, and targets, of every judgement; each answer goes through the trunk once."""
+    batch = pad([sequence for group in groups for sequence in group.sequences], pad_id, trunk.device)
+    with trunk.use(NAME):
+        scores = trunk.head(NAME)(batch.at_end(trunk.hidden(batch.ids)))[:, 0]
+    first, second, target, offset = [], [], [], 0
+    for group in groups:
+        first += [offset + judgement.first for judgement in group.judged]
+        second += [offset + judgement.second for judgement in group.judged]
+        target += [judgement.target for judgement in group.judged]
+        offset += len(group.answers)
+    return scores[first], scores[second], torch.tensor(target, device=scores.device)
+
+
+def agreement(difference: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Over decided pairs: how many are ordered as people did, how many there are, the sum of chosen − rejected."""
+    decided = target != 0.5
+    margin = torch.where(target > 0.5, difference, -difference)[decided]
+    return (margin > 0).sum(), decided.sum(), margin.sum()
+
+
+def reference_samples(groups: Sequence[Group], config: RewardModelConfig) -> list[tuple[list[int], list[int]]]:
+    """The newest completions of the training pairs, at most `normalisation_samples`."""
+    every = [(t, (g.prompt, a)) for g in groups for t, a in zip(g.trajectory_ids, g.answers, strict=True)]
+    newest = sorted(every, key=lambda item: -item[0])[: config.normalisation_samples]
+    return [sequence for _, sequence in newest]
+
+
+def score(context: Context, sequences: Sequence[tuple[list[int], list[int]]], config: RewardModelConfig) -> Tensor:
+    """Raw rewards (N,) of (prompt, answer) pairs."""
+    pad_id = context.tokenizer.pad_id
+    return rewards(context.trunk, NAME, sequences, pad_id=pad_id, budget=config.micro_batch_tokens)
+
+
+@torch.no_grad()
+def centre(
+    context: Context,
+    weight: Tensor,
+    bias: Tensor,
+    sequences: Sequence[tuple[list[int], list[int]]],
+    config: RewardModelConfig,
+) -> None:
+    """Scale the fresh head so that the rewards of these sequences have mean 0 and deviation `start_spread`."""
+    before = score(context, sequences, config)
+    scale = config.start_spread / float(before.std(correction=0).clamp(min=1e-6))
+    weight.mul_(scale)
+    bias.fill_(-float(before.mean()) * scale)
+
+
+def predict(
+    context: Context, groups: Sequence[Group], normalisation: Normalisation, config: RewardModelConfig
+) -> list[dict[str, float | int | str]]:
+    """One row per held-out judgement, with normalised scores: others can check them against other labels."""
+    scores = normalisation.of(score(context, [s for group in groups for s in group.sequences], config)).tolist()
+    rows: list[dict[str, float | int | str]] = []
+    for group in groups:
+        mine = [scores.pop(0) for _ in group.answers]
+        rows += [
+            {
+                "preference_id": judgement.preference_id,
+                "prompt_id": group.prompt_id,
+                "first_trajectory_id": group.trajectory_ids[judgement.first],
+                "second_trajectory_id": group.trajectory_ids[judgement.second],
+                "score_first": mine[judgement.first],
+                "score_second": mine[judgement.second],
+                "target": judgement.target,
+                "split": group.split,
+            }
+            for judgement in group.judged
+        ]
+    return rows
+
+
+def held_out_figures(
+    difference: Tensor, target: Tensor, temperature: float
+) -> tuple[dict[str, float], tuple[float, float]]:
+    """The metrics of the held-out pairs, and the Wilson interval of their accuracy."""
+    right, decided, margin = (float(value) for value in agreement(difference, target))
+    probability = torch.sigmoid(difference / temperature)
+    figures = {
+        "reward/held_out_accuracy": right / max(decided, 1),
+        "reward/held_out_loss": float(losses.bradley_terry(difference / temperature, target).mean()),
+        "reward/held_out_margin": margin / max(decided, 1),
+        "reward/calibration_error": losses.calibration_error(probability, target),
+        "reward/temperature": temperature,
+    }
+    return figures, wilson(right, int(decided))
+
+
+def store(
+    context: Context,
+    normalisation: Normalisation,
+    metrics: dict[str, float],
+    predictions: list[dict[str, float | int | str]],
+    *,
+    step: int,
+) -> str:
+    """Write the artefact: adapter, head, reward.json, predictions.jsonl. Returns its hash."""
+    with context.store.stage() as directory:
+        context.trunk.save_adapter(NAME, directory, step=step)
+        head = context.trunk.head(NAME)
+        save_file(
+            {name: t.detach().cpu().contiguous() for name, t in head.state_dict().items()},
+            directory / "head.safetensors",
+        )
+        about = {"normalisation": vars(normalisation), "metrics": metrics}
+        (directory / "reward.json").write_text(json.dumps(about, indent=1))
+        lines = (json.dumps(row) + "\n" for row in predictions)
+        (directory / "predictions.jsonl").write_text("".join(lines))
+        return context.store.commit(directory)
+
+
+def load_reward_model(trunk: Trunk, directory: Path) -> Normalisation:
+    """Put a stored reward model on the trunk, frozen. Returns its normalisation."""
+    trunk.load_adapter(NAME, directory)
+    head = trunk.add_head(NAME)
+    head.load_state_dict(load_file(directory / "head.safetensors"))
+    for parameter in (*trunk.parameters_of(NAME), *head.parameters()):
+        parameter.requires_grad_(False)
+    return Normalisation(**json.loads((directory / "reward.json").read_text())["normalisation"])

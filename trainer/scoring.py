@@ -1,0 +1,66 @@
+"""Forward passes without gradients: log-probs, entropies and rewards of answers, in length-sorted micro-batches.
+
+Left out on purpose: keeping (B, T, V) logits; the trunk computes log-probs in chunks of answer positions only.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainer.data import Batch, micro_batches, pad
+from trainer.modeling import Trunk
+
+Sequences = Sequence[tuple[list[int], list[int]]]
+"""(prompt, answer) token lists."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a pass over N sequences gives, padded to the longest answer (N, R); 0 where `mask` is False."""
+
+    values: Tensor
+    entropy: Tensor
+    mask: Tensor
+
+
+@torch.no_grad()
+def in_micro_batches(
+    sequences: Sequences, pad_id: int, budget: int, device: torch.device, read: Callable[[Batch, list[int]], None]
+) -> None:
+    """Call `read(batch, rows)` for every micro-batch of all sequences."""
+    lengths = [len(prompt) + len(answer) for prompt, answer in sequences]
+    for rows in micro_batches(lengths, budget):
+        read(pad([sequences[row] for row in rows], pad_id, device), rows)
+
+
+def answer_logprobs(
+    trunk: Trunk, adapter: str | None, sequences: Sequences, *, pad_id: int, budget: int, temperature: float = 1.0
+) -> Reading:
+    """fp32 log-probs of every answer token under an adapter (None: the base model), and the entropies there."""
+    shape = (len(sequences), max((len(answer) for _, answer in sequences), default=0))
+    empty = torch.zeros(shape, device=trunk.device)
+    made = Reading(empty, empty.clone(), empty.bool())
+
+    def read(batch: Batch, rows: list[int]) -> None:
+        with trunk.use(adapter):
+            hidden = batch.at_answer(trunk.hidden(batch.ids))
+        logprobs, entropy = trunk.token_logprobs(hidden, batch.targets, batch.mask, temperature)
+        width = batch.mask.shape[1]
+        made.values[rows, :width], made.entropy[rows, :width], made.mask[rows, :width] = logprobs, entropy, batch.mask
+
+    in_micro_batches(sequences, pad_id, budget, trunk.device, read)
+    return made
+
+
+def rewards(trunk: Trunk, name: str, sequences: Sequences, *, pad_id: int, budget: int) -> Tensor:
+    """(N,) fp32: the head `name` on the adapter `name`, read at each sequence's last real token, on the CPU."""
+    made = torch.zeros(len(sequences))
+
+    def read(batch: Batch, rows: list[int]) -> None:
+        with trunk.use(name):
+            made[rows] = trunk.head(name)(batch.at_end(trunk.hidden(batch.ids)))[:, 0].cpu()
+
+    in_micro_batches(sequences, pad_id, budget, trunk.device, read)
+    return made
