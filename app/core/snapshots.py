@@ -128,7 +128,11 @@ def pairs_of(db: Session, snapshot_id: int) -> Iterator[PreferencePair]:
 
     Texts are read 500 rows at a time, so memory does not grow with the snapshot. Raises NotFound.
     """
-    ids = preference_ids(db, snapshot_id)
+    return pairs_among(db, preference_ids(db, snapshot_id))
+
+
+def pairs_among(db: Session, ids: Sequence[int]) -> Iterator[PreferencePair]:
+    """The pairs of these preference rows, as `pairs_of` gives them."""
     for start in range(0, len(ids), CHUNK):
         rows = db.execute(
             select(

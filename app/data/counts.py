@@ -1,0 +1,123 @@
+"""From answers to rows: what each choice of an export adds or takes, counted without reading a text."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from app.core.records import Assignment, Preference, Prompt, Task
+from app.core.snapshots import is_current
+from app.data.forms import ExportOptions
+
+
+@dataclass(frozen=True)
+class Waterfall:
+    """The way from all answers to the rows of a file: what each choice adds or takes, and where the rows end up."""
+
+    labels: int
+    falls: dict[str, int]
+    splits: dict[str, int]
+
+    @property
+    def rows(self) -> int:
+        return sum(self.splits.values())
+
+    @property
+    def widest(self) -> int:
+        """The most that there is at any point of the way."""
+        here, widest = self.labels, self.labels
+        for change in self.falls.values():
+            here += change
+            widest = max(widest, here)
+        return widest
+
+    def bars(self) -> list[tuple[str, int, float, float]]:
+        """(label, change, start, width) of each fall, in percent of the widest place."""
+        drawn, here = [], self.labels
+        for label, change in self.falls.items():
+            start = min(here, here + change)
+            drawn.append((label, change, 100 * start / max(self.widest, 1), 100 * abs(change) / max(self.widest, 1)))
+            here += change
+        return drawn
+
+
+def waterfall(db: Session, project_id: int, options: ExportOptions) -> Waterfall:
+    """What the options leave of the project's answers. Reads no text."""
+    by_split = _answers(db, project_id)
+    ended = _ended(db, project_id, options)
+    total: Counter[str] = sum(by_split.values(), Counter())
+    skipped = sum(ended.values())
+    if options.native:
+        falls = {"Records of taking back": total["markers"], "Skipped or reported": skipped}
+        if options.late == "drop":
+            falls["Late answers"] = -total["late_rows"]
+        splits = {
+            s: n["labels"] + n["markers"] - n["late_rows"] * (options.late == "drop") for s, n in by_split.items()
+        }
+        return Waterfall(total["labels"], falls, dict(Counter(splits) + ended))
+    falls = {
+        "Withdrawn or replaced": -total["replaced"],
+        "Skipped or reported": -skipped,
+        "Gold tasks": -total["gold"],
+    }
+    ties = {"drop": 0, "both": 2}[options.ties]
+    late = ("late_prefer", "late_tie", "late_bad") if options.late == "drop" else ()
+    if late:
+        falls["Late answers"] = -sum(total[name] for name in late)
+    kept = {s: _kept(n, options.late == "drop") for s, n in by_split.items()}
+    left: Counter[str] = sum(kept.values(), Counter())
+    falls["Same"] = left["tie"] * (ties - 1)
+    falls["Both bad"] = -left["bad"]
+    splits = {s: n["prefer"] + ties * n["tie"] for s, n in kept.items()}
+    return Waterfall(total["labels"] + skipped, falls, {s: n for s, n in splits.items() if n})
+
+
+def _kept(counts: Counter[str], without_late: bool) -> Counter[str]:
+    """What holds now, by outcome."""
+    return Counter({n: counts[n] - counts[f"late_{n}"] * without_late for n in ("prefer", "tie", "bad")})
+
+
+def _answers(db: Session, project_id: int) -> dict[str, Counter[str]]:
+    """Counts of preference rows by split and fate. prefer, tie and bad are current answers to ordinary tasks."""
+    said = ~Preference.withdrawn
+    holds = is_current() & Task.gold.is_(None)
+    outcomes = {"prefer": "prefer", "tie": "tie", "bad": "all_bad"}
+    fates: dict[str, ColumnElement[bool] | InstrumentedAttribute[bool]] = {
+        "labels": said,
+        "markers": Preference.withdrawn,
+        "replaced": said & ~is_current(),
+        "gold": is_current() & Task.gold.is_not(None),
+        "late_rows": Assignment.late,
+    }
+    for name, outcome in outcomes.items():
+        fates[name] = holds & (Preference.outcome == outcome)
+        fates[f"late_{name}"] = fates[name] & Assignment.late
+    rows = db.execute(
+        select(Prompt.split, *(func.count(case((fate, 1))).label(name) for name, fate in fates.items()))
+        .join(Assignment, Assignment.id == Preference.assignment_id)
+        .join(Task, Task.id == Preference.task_id)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .where(Preference.project_id == project_id)
+        .group_by(Prompt.split)
+    )
+    return {row.split: Counter({name: row._mapping[name] for name in fates}) for row in rows}
+
+
+def _ended(db: Session, project_id: int, options: ExportOptions) -> Counter[str]:
+    """Skipped and reported tasks, by split."""
+    rows = db.execute(
+        select(Prompt.split, func.count().label("n"))
+        .select_from(Assignment)
+        .join(Task, Task.id == Assignment.task_id)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .where(without_label(project_id, options))
+        .group_by(Prompt.split)
+    )
+    return Counter({row.split: row.n for row in rows})
+
+
+def without_label(project_id: int, options: ExportOptions) -> ColumnElement[bool]:
+    """True for assignments that ended without a label: skipped or reported."""
+    skipped = (Assignment.project_id == project_id) & Assignment.outcome.in_(("skipped", "reported"))
+    return skipped & ~Assignment.late if options.native and options.late == "drop" else skipped

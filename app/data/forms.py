@@ -1,0 +1,41 @@
+"""What a person chooses for an export. Every choice is written into the file's card."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from app.core.snapshots import SnapshotFilter
+
+Shape = Literal["trl", "trl-plain", "native"]
+Format = Literal["jsonl", "parquet"]
+
+
+class ExportOptions(BaseModel):
+    """The choices of one export."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    shape: Shape = "trl"
+    format: Format = "parquet"
+    ties: Literal["drop", "both"] = "drop"
+    """A tie is left out, or becomes two rows, one in each order. Native keeps ties as they are."""
+    both_bad: Literal["drop"] = "drop"
+    """"Both bad" says nothing about which is better, so it makes no pair. Native keeps it as it is."""
+    late: Literal["keep", "drop"] = "keep"
+    """Answers that came after their lease had ended."""
+    annotators: Literal["pseudonym", "drop"] = "pseudonym"
+    """Native only: who answered, as a keyed hash, or not at all."""
+
+    @property
+    def native(self) -> bool:
+        return self.shape == "native"
+
+    @property
+    def filter(self) -> SnapshotFilter:
+        """Which preference rows take part. Native is without loss, so it keeps gold and replaced rows too."""
+        return SnapshotFilter(late=self.late == "keep", gold=self.native, history=self.native)
+
+    def card(self) -> dict[str, str]:
+        """The choices that have an effect on this shape, as they stand in the card."""
+        without = {"ties", "both_bad"} if self.native else {"annotators"}
+        return self.model_dump(exclude=without)

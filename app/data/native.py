@@ -1,0 +1,297 @@
+"""The native record: everything about one answer; every other shape can be made from it. Fields: docs/formats.md."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import Row, RowMapping, select
+from sqlalchemy.orm import Session, aliased
+
+from app.core.records import (
+    Assignment,
+    Guideline,
+    Model,
+    Preference,
+    Prompt,
+    Protocol,
+    Step,
+    Task,
+    TaskSegment,
+    Trajectory,
+)
+from app.core.records.base import Json
+from app.core.snapshots import CHUNK, among
+from app.data.forms import ExportOptions
+
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+TURNS = pa.list_(
+    pa.struct(
+        [
+            ("role", pa.string()),
+            ("content", pa.string()),
+            ("policy_version", pa.string()),
+            ("finish_reason", pa.string()),
+            ("token_ids", pa.list_(pa.int64())),
+            ("logprobs", pa.list_(pa.float64())),
+        ]
+    )
+)
+COMPLETION = pa.struct(
+    [
+        ("completion_id", pa.string()),
+        ("position", pa.int64()),
+        ("messages", TURNS),
+        ("author", pa.string()),
+        ("policy_version", pa.string()),
+        ("deployment_id", pa.int64()),
+        ("sampling", pa.string()),
+        ("seed", pa.int64()),
+        ("generated_at", pa.string()),
+    ]
+)
+NATIVE = pa.schema(
+    [
+        ("label_id", pa.string()),
+        ("revision_of", pa.string()),
+        ("withdrawn", pa.bool_()),
+        ("project", pa.string()),
+        ("task_id", pa.int64()),
+        ("strategy", pa.string()),
+        ("field", pa.string()),
+        ("outcome", pa.string()),
+        ("tiers", pa.list_(pa.list_(pa.int64()))),
+        ("strength", pa.int64()),
+        ("note", pa.string()),
+        ("reason", pa.string()),
+        ("annotator", pa.string()),
+        ("split", pa.string()),
+        ("prompt_id", pa.string()),
+        ("prompt_hash", pa.string()),
+        ("prompt_source", pa.string()),
+        ("prompt_metadata", pa.string()),
+        ("prompt_messages", MESSAGES),
+        ("completions", pa.list_(COMPLETION)),
+        ("display_order", pa.list_(pa.int64())),
+        ("gold", pa.string()),
+        ("protocol_version", pa.int64()),
+        ("guideline_version", pa.int64()),
+        ("late", pa.bool_()),
+        ("input_method", pa.string()),
+        ("active_ms", pa.int64()),
+        ("served_at", pa.string()),
+        ("created_at", pa.string()),
+    ]
+)
+
+
+def pseudonym(key: str, project_id: int, user_id: int) -> str:
+    """A stable name for a person in one project that says nothing about them without the key."""
+    return "annotator-" + hmac.new(key.encode(), f"{project_id}:{user_id}".encode(), hashlib.sha256).hexdigest()[:12]
+
+
+def native_rows(
+    db: Session, ids: Sequence[int], outcomes: Sequence[int], options: ExportOptions, *, slug: str, key: str
+) -> Iterator[tuple[str, Json]]:
+    """(split, record) of these labels, then of the tasks that were skipped or reported.
+
+    `key` makes the pseudonyms; tasks are read 500 at a time.
+    """
+    for start in range(0, len(ids), CHUNK):
+        yield from _records(db, _labels(db, ids[start : start + CHUNK]), options, slug, key)
+    for start in range(0, len(outcomes), CHUNK):
+        yield from _records(db, _without_label(db, outcomes[start : start + CHUNK]), options, slug, key)
+
+
+AROUND = (
+    Assignment.idempotency_key.label("assignment_key"),
+    Assignment.project_id,
+    Assignment.user_id,
+    Assignment.display_order,
+    Assignment.reason,
+    Assignment.late,
+    Assignment.input_method,
+    Assignment.active_ms,
+    Assignment.served_at,
+    Task.id.label("task_id"),
+    Task.strategy,
+    Task.gold,
+    Prompt.split,
+    Prompt.external_id,
+    Prompt.content_hash,
+    Prompt.source,
+    Prompt.extra,
+    Prompt.messages,
+    Protocol.version.label("protocol_version"),
+    Guideline.version.label("guideline_version"),
+)
+"""What surrounds an answer, whether it was a preference or a skip."""
+
+
+def _labels(db: Session, ids: Sequence[int]) -> Sequence[Row[*tuple[Any, ...]]]:
+    older = aliased(Preference)
+    query = (
+        select(
+            Preference.id,
+            Preference.idempotency_key.label("key"),
+            older.id.label("older_id"),
+            older.idempotency_key.label("older_key"),
+            Preference.withdrawn,
+            Preference.field,
+            Preference.outcome,
+            Preference.tiers,
+            Preference.strength,
+            Preference.note,
+            Preference.created_at,
+            *AROUND,
+        )
+        .join(Assignment, Assignment.id == Preference.assignment_id)
+        .outerjoin(older, older.id == Preference.supersedes_id)
+        .where(among(ids))
+        .order_by(Preference.id)
+    )
+    return db.execute(_with_surroundings(query)).all()
+
+
+def _without_label(db: Session, ids: Sequence[int]) -> Sequence[Row[*tuple[Any, ...]]]:
+    query = (
+        select(Assignment.id, Assignment.outcome, Assignment.submitted_at.label("created_at"), *AROUND)
+        .where(Assignment.id.in_(ids))
+        .order_by(Assignment.id)
+    )
+    return db.execute(_with_surroundings(query)).all()
+
+
+def _with_surroundings(query: Any) -> Any:
+    return (
+        query.join(Task, Task.id == Assignment.task_id)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .join(Protocol, Protocol.id == Task.protocol_id)
+        .outerjoin(Guideline, Guideline.id == Assignment.guideline_id)
+    )
+
+
+def _records(
+    db: Session, rows: Sequence[Row[*tuple[Any, ...]]], options: ExportOptions, slug: str, key: str
+) -> Iterator[tuple[str, Json]]:
+    completions = _completions(db, {row.task_id for row in rows})
+    for row in rows:
+        found = row._mapping
+        yield (
+            row.split,
+            {
+                "label_id": _label_id(found.get("key"), row.assignment_key, row.id),
+                "revision_of": _older(found),
+                "withdrawn": found.get("withdrawn", False),
+                "project": slug,
+                "task_id": row.task_id,
+                "strategy": row.strategy,
+                "field": found.get("field", ""),
+                "outcome": row.outcome,
+                "tiers": found.get("tiers", []),
+                "strength": found.get("strength"),
+                "note": found.get("note", ""),
+                "reason": row.reason,
+                "annotator": pseudonym(key, row.project_id, row.user_id) if options.annotators == "pseudonym" else None,
+                "split": row.split,
+                "prompt_id": row.external_id,
+                "prompt_hash": row.content_hash,
+                "prompt_source": row.source,
+                "prompt_metadata": canonical(row.extra),
+                "prompt_messages": row.messages,
+                "completions": completions[row.task_id],
+                "display_order": row.display_order,
+                "gold": None if row.gold is None else canonical(row.gold),
+                "protocol_version": row.protocol_version,
+                "guideline_version": row.guideline_version,
+                "late": row.late,
+                "input_method": row.input_method,
+                "active_ms": row.active_ms,
+                "served_at": row.served_at.isoformat(),
+                "created_at": row.created_at.isoformat(),
+            },
+        )
+
+
+def _label_id(key: object, assignment_key: object, row_id: int) -> str:
+    return str(key) if key else f"{assignment_key}-{row_id}"
+
+
+def canonical(value: object) -> str:
+    """JSON text with sorted keys: objects of free form travel as text, so that a column has one type."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _older(found: RowMapping) -> str | None:
+    if found.get("older_id") is None:
+        return None
+    return _label_id(found["older_key"], found["assignment_key"], found["older_id"])
+
+
+ROLES = {"agent": "assistant", "user": "user", "tool": "tool", "env": "environment"}
+
+
+def _completions(db: Session, task_ids: set[int]) -> dict[int, list[Json]]:
+    writer = aliased(Model)
+    rows = db.execute(
+        select(
+            TaskSegment.task_id,
+            TaskSegment.position,
+            Trajectory.id,
+            Trajectory.author_kind,
+            Trajectory.source,
+            Trajectory.sampling,
+            Trajectory.seed,
+            Trajectory.deployment_id,
+            Trajectory.created_at,
+            Model.version,
+            Step.actor,
+            Step.content,
+            Step.finish_reason,
+            Step.token_ids,
+            Step.logprobs,
+            writer.version.label("step_version"),
+        )
+        .join(Trajectory, Trajectory.id == TaskSegment.trajectory_id)
+        .join(Step, Step.trajectory_id == Trajectory.id)
+        .outerjoin(Model, Model.id == Trajectory.model_id)
+        .outerjoin(writer, writer.id == Step.model_id)
+        .where(TaskSegment.task_id.in_(task_ids), Step.position.between(TaskSegment.first_step, TaskSegment.last_step))
+        .order_by(TaskSegment.task_id, TaskSegment.position, Step.position)
+    )
+    found: dict[int, list[Json]] = {task_id: [] for task_id in task_ids}
+    for row in rows:
+        shown = found[row.task_id]
+        if not shown or shown[-1]["position"] != row.position:
+            shown.append(_completion(row))
+        shown[-1]["messages"].append(
+            {
+                "role": ROLES[row.actor],
+                "content": row.content,
+                "policy_version": _version(row.step_version),
+                "finish_reason": row.finish_reason,
+                "token_ids": row.token_ids,
+                "logprobs": row.logprobs,
+            }
+        )
+    return found
+
+
+def _completion(row: Row[*tuple[Any, ...]]) -> Json:
+    return {
+        "completion_id": str(row.id),
+        "position": row.position,
+        "messages": [],
+        "author": row.source or row.author_kind,
+        "policy_version": _version(row.version),
+        "deployment_id": row.deployment_id,
+        "sampling": canonical(row.sampling),
+        "seed": row.seed,
+        "generated_at": row.created_at.isoformat(),
+    }
+
+
+def _version(version: int | None) -> str | None:
+    return None if version is None else f"v{version}"
