@@ -180,3 +180,11 @@ def _committed(db: Session, make: Callable[..., Any], *arguments: Any, **options
     made = make(db, *arguments, **options)
     db.commit()
     return made
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the tiny random model with seed 0 (see tests/tiny_model.py)."""
+    from tests.tiny_model import make_tiny_model
+
+    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "tiny-llama")

@@ -15,6 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from huggingface_hub import snapshot_download
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
 from app.core.errors import BadConfiguration
 from app.core.settings import Settings
 
@@ -59,9 +63,6 @@ def packaged_file(package: str, pattern: str) -> Path:
 
 def convert_gguf(source: Path, target: Path) -> None:
     """Unpack a GGUF file into an ordinary transformers directory: bf16 safetensors, config, tokenizer."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
     packed = AutoModelForCausalLM.from_pretrained(
         source.parent,
         gguf_file=source.name,
@@ -81,8 +82,6 @@ def convert_gguf(source: Path, target: Path) -> None:
 
 
 def _download(name: str, target: Path) -> None:
-    from huggingface_hub import snapshot_download
-
     try:
         snapshot_download(
             name, local_dir=target, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
@@ -151,8 +150,6 @@ class Tokenizer:
 
 def load_tokenizer(path: Path) -> Tokenizer:
     """The tokenizer in a model directory, checked: it can chat, ends turns, and pads with something else."""
-    from transformers import AutoTokenizer
-
     inner = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     if inner.chat_template is None:
         inner.chat_template = PLAIN_TEMPLATE
@@ -173,4 +170,5 @@ def _end_of_turn(inner: Any) -> int | None:
     text = inner.apply_chat_template(turns, tokenize=False)
     special = set(inner.all_special_ids)
     after = inner.encode(text[text.rindex("b") + 1 :], add_special_tokens=False)
-    return next((token for token in after if token in special), inner.eos_token_id)
+    end: int | None = next((token for token in after if token in special), inner.eos_token_id)
+    return end

@@ -27,7 +27,7 @@ class _Logprobs(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0917  # the signature is autograd's
         ctx: Any, hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None, temperature: float
     ) -> tuple[Tensor, Tensor]:
         keep = hidden.requires_grad
@@ -52,6 +52,6 @@ class _Logprobs(torch.autograd.Function):
         return logprobs, entropy
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _entropy: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor, _entropy: Tensor) -> tuple[Tensor, None, None, None, None]:
         (slopes,) = ctx.saved_tensors
         return (grad[:, None] * slopes).to(ctx.dtype), None, None, None, None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -44,10 +44,9 @@ class Adapter:
 class LoraLinear(nn.Module):
     """A frozen linear layer plus, for the selected adapter, (alpha / rank) · B A x (Hu et al. 2021)."""
 
-    def __init__(self, base: nn.Module, selection: Selection) -> None:
+    def __init__(self, base: nn.Linear | Conv1D, selection: Selection) -> None:
         super().__init__()
-        weight = base.weight
-        assert isinstance(weight, Tensor)
+        weight: Tensor = base.weight
         self.base = base
         self.inputs, self.outputs = tuple(weight.shape) if isinstance(base, Conv1D) else tuple(weight.shape)[::-1]
         self.selection = selection
@@ -205,7 +204,7 @@ class Trunk(nn.Module):
         self.attach(name, Adapter(rank, alpha, tensors))
 
     def attach(self, name: str, adapter: Adapter) -> None:
-        """Put read weights on the trunk under a name: pointer work, milliseconds. The tensors become the trunk's own."""
+        """Put read weights on the trunk under a name: pointer work, milliseconds. The tensors become its own."""
         self.check_adapter(adapter)
         for path, layer in self.layers.items():
             layer.attach(name, adapter.tensors[f"{path}.a"], adapter.tensors[f"{path}.b"], adapter.alpha / adapter.rank)
@@ -285,9 +284,7 @@ class Trunk(nn.Module):
 
     def head(self, name: str) -> ScalarHead:
         """The head with this name: (B, T, d) → (B, T)."""
-        head = self.heads[name]
-        assert isinstance(head, ScalarHead)
-        return head
+        return cast(ScalarHead, self.heads[name])
 
     # Computation
 

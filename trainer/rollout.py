@@ -65,14 +65,14 @@ class Rollout:
 
 
 class RowCache(Cache):  # type: ignore[misc]  # transformers ships no types
-    """Keys and values of all layers, (rows, heads, length, size) each; a decode step writes each row at its own place."""
+    """Keys and values of all layers, (rows, heads, length, size) each; a step writes each row at its own place."""
 
     def __init__(self, max_rows: int) -> None:
         super().__init__(layers=[])
         self.max_rows = max_rows
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
-        self.places: Tensor | None = None
+        self.places = torch.zeros(0, dtype=torch.long)
         """(rows,) position that the next token of each row takes."""
         self.longest = 0
 
@@ -107,14 +107,13 @@ class RowCache(Cache):  # type: ignore[misc]  # transformers ships no types
 
     def update(self, key: Tensor, value: Tensor, layer: int, *_args: Any, **_kwargs: Any) -> tuple[Tensor, Tensor]:
         """Called by each attention layer in a decode step with (rows, heads, 1, size)."""
-        assert self.places is not None
         rows = len(key)
         every = torch.arange(rows, device=key.device)
         self.keys[layer][every, :, self.places] = key[:, :, 0]
         self.values[layer][every, :, self.places] = value[:, :, 0]
         return self.keys[layer][:rows, :, : self.longest], self.values[layer][:rows, :, : self.longest]
 
-    def get_seq_length(self, layer_idx: int = 0) -> int:
+    def get_seq_length(self, layer_idx: int = 0) -> int:  # noqa: ARG002  # the name is transformers'
         """Tokens stored in the longest row. Positions and mask are always handed in, so nothing depends on it."""
         return self.longest - 1
 
