@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     web_workers: int = 1
     pool_size: int = 12
     """Threads and database connections of one web process: the two are equal on purpose."""
+    upload_limit: int = Field(default=5_000_000, le=20_000_000)
+    """Most bytes of a prompt file on the import page. The command line takes files of any size."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 …"""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"

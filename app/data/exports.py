@@ -139,3 +139,8 @@ def _card(db: Session, project: Project, options: ExportOptions, files: list[Jso
         card["guidelines"] = {str(v): words for v, words in db.execute(guidelines.order_by(Guideline.version)).tuples()}
         card["protocols"] = {str(v): fields for v, fields in db.execute(protocols.order_by(Protocol.version)).tuples()}
     return card
+
+
+def snapshot_hash(db: Session, export: Export) -> str:
+    """The hash of the labels that an export was made from."""
+    return db.scalars(select(Snapshot.content_hash).where(Snapshot.id == export.snapshot_id)).one()

@@ -1,9 +1,11 @@
 """What a person chooses for an export. Every choice is written into the file's card."""
 
+from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from app.core.errors import InvalidInput, Problem
 from app.core.snapshots import SnapshotFilter
 
 Shape = Literal["trl", "trl-plain", "native"]
@@ -39,3 +41,12 @@ class ExportOptions(BaseModel):
         """The choices that have an effect on this shape, as they stand in the card."""
         without = {"ties", "both_bad"} if self.native else {"annotators"}
         return self.model_dump(exclude=without)
+
+
+def options_of(values: Mapping[str, object]) -> ExportOptions:
+    """The choices that a form or a command names; what it leaves out has its default. Raises InvalidInput."""
+    try:
+        return ExportOptions.model_validate(dict(values))
+    except ValidationError as error:
+        problems = [Problem(str(one["loc"][-1]), f"There is no choice {one['input']!r}.") for one in error.errors()]
+        raise InvalidInput(problems) from error
