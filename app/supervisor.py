@@ -169,7 +169,7 @@ class Supervisor:
             child.pause = 0.25 if now - child.started > STABLE else min(max(0.25, child.pause * 2), SLOWEST_RESTART)
             child.due = now + child.pause
             log.error(
-                "A process ended; starting it again", extra={"name": child.name, "code": code, "in_s": child.pause}
+                "A process ended; starting it again", extra={"which": child.name, "code": code, "in_s": child.pause}
             )
         if now >= child.due:
             child.due = 0.0
