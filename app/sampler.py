@@ -1,0 +1,293 @@
+"""Keeps each project's pool full: the live policy writes, completions become pairs, pairs become tasks.
+
+No transaction is open while the model works: plan (short read), sample (HTTP, several prompts in flight together so
+that the server batches them), store (short write, only if what the server said it served is still live).
+"""
+
+import hashlib
+import logging
+import random
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from sqlalchemy import exists, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.core import registry
+from app.core.database import UnitOfWork
+from app.core.errors import AppError, Unavailable
+from app.core.projects import ProjectSettings, settings_of
+from app.core.queue import withdraw_stale
+from app.core.records import (
+    DeploymentPolicy,
+    Project,
+    Prompt,
+    Protocol,
+    Round,
+    Step,
+    Task,
+    TaskSegment,
+    Trajectory,
+)
+from app.core.records.base import Json
+from app.web.policy_client import Answer, PolicyClient
+
+log = logging.getLogger(__name__)
+TOGETHER = 8
+"""Prompts whose requests are in flight at once."""
+STRATEGY = "uniform"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One request to come: a prompt, and the seed that makes it repeatable."""
+
+    prompt_id: int
+    messages: list[Json]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one pass over a project will ask for."""
+
+    project_id: int
+    slug: str
+    settings: ProjectSettings
+    live: registry.LivePolicy
+    wanted: list[Wanted]
+    missing: int
+    """Tasks that the pool lacks."""
+
+
+@dataclass
+class Sampler:
+    """Fills pools, one batch of prompts per call."""
+
+    uow: UnitOfWork
+    client: PolicyClient
+    fruitless: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """Requests per (model, prompt) that brought no new pair; such prompts wait behind the others."""
+
+    def fill(self, project_id: int) -> int:
+        """One batch for this project. Returns the number of new tasks; raises Unavailable without a policy server."""
+        with self.uow() as db:
+            plan = self.plan(db, project_id)
+        if plan is None or not plan.wanted:
+            return 0
+        answers = self._ask(plan)
+        with self.uow() as db:
+            made = self._store(db, plan, answers)
+        if made:
+            log.info("pool filled", extra={"action": "fill", "project": plan.slug, "tasks": made})
+        return made
+
+    def plan(self, db: Session, project_id: int) -> Plan | None:
+        """Which prompts come next: those with the fewest tasks of the live policy. None where nothing is to do."""
+        project = db.get_one(Project, project_id)
+        live = registry.live(db, project_id)
+        if project.paused_at is not None or project.archived_at is not None or live is None:
+            return None
+        settings = settings_of(project)
+        ours, others = open_tasks(db, project_id, live.model_id)
+        if others and live.serving_at is not None:
+            withdraw_stale(db, project, live.deployment_id)
+        missing = settings.pool.open_tasks - ours
+        if missing <= 0 or (_training(db, project_id) and missing < settings.pool.open_tasks // 2):
+            return None
+        per_prompt = settings.pool.completions_per_prompt // 2
+        prompts = self._next_prompts(db, project_id, live.model_id, min(TOGETHER, -(-missing // per_prompt)))
+        return Plan(project_id, project.slug, settings, live, prompts, missing)
+
+    def _next_prompts(self, db: Session, project_id: int, model_id: int, count: int) -> list[Wanted]:
+        tasks = (
+            select(Task.prompt_id, func.count(Task.id).label("tasks"))
+            .join(DeploymentPolicy, DeploymentPolicy.deployment_id == Task.deployment_id)
+            .where(Task.project_id == project_id, DeploymentPolicy.model_id == model_id)
+            .group_by(Task.prompt_id)
+            .subquery()
+        )
+        written = (
+            select(Trajectory.prompt_id, func.count(Trajectory.id).label("texts"))
+            .where(Trajectory.project_id == project_id, Trajectory.model_id == model_id)
+            .group_by(Trajectory.prompt_id)
+            .subquery()
+        )
+        rows = db.execute(
+            select(Prompt.id, func.coalesce(tasks.c.tasks, 0), func.coalesce(written.c.texts, 0))
+            .outerjoin(tasks, tasks.c.prompt_id == Prompt.id)
+            .outerjoin(written, written.c.prompt_id == Prompt.id)
+            .where(
+                Prompt.project_id == project_id, Prompt.archived_at.is_(None), Prompt.split.in_(("train", "validation"))
+            )
+        ).all()
+        waiting = sorted(rows, key=lambda row: (row[1] + self.fruitless[model_id, row[0]], _scatter(row[0]), row[0]))
+        chosen = {
+            prompt_id: seed_of(model_id, prompt_id, texts + self.fruitless[model_id, prompt_id])
+            for prompt_id, _, texts in waiting[:count]
+        }
+        messages = dict(iter(db.execute(select(Prompt.id, Prompt.messages).where(Prompt.id.in_(chosen)))))
+        return [Wanted(prompt_id, messages[prompt_id], seed) for prompt_id, seed in chosen.items()]
+
+    def _ask(self, plan: Plan) -> list[tuple[Wanted, Answer]]:
+        def one(wanted: Wanted) -> tuple[Wanted, Answer] | None:
+            try:
+                return wanted, self.client.chat(
+                    plan.slug,
+                    wanted.messages,
+                    sampling=plan.settings.sampling,
+                    n=plan.settings.pool.completions_per_prompt,
+                    seed=wanted.seed,
+                    logprobs=True,
+                )
+            except Unavailable:
+                raise
+            except AppError as error:
+                self.fruitless[plan.live.model_id, wanted.prompt_id] += 1
+                log.warning("prompt refused", extra={"action": "sample", "prompt": wanted.prompt_id, "why": str(error)})
+                return None
+
+        with ThreadPoolExecutor(TOGETHER) as threads:
+            return [found for found in threads.map(one, plan.wanted) if found is not None]
+
+    def _store(self, db: Session, plan: Plan, answers: Sequence[tuple[Wanted, Answer]]) -> int:
+        """Trajectories, steps and tasks. What a policy wrote that is not live any more is left out."""
+        live = registry.live(db, plan.project_id)
+        pairs: list[list[tuple[int, int, int]]] = []
+        for wanted, answer in answers:
+            if live is None or answer.deployment_id != live.deployment_id or answer.model_id != live.model_id:
+                continue
+            new = _store_completions(db, plan, wanted, answer)
+            spare = _unpaired(db, wanted.prompt_id, live.model_id)
+            random.Random(wanted.seed).shuffle(spare)  # noqa: S311  (repeatable on purpose)
+            found = [(wanted.prompt_id, spare[i], spare[i + 1]) for i in range(0, len(spare) - 1, 2)]
+            if not new or not found:
+                self.fruitless[live.model_id, wanted.prompt_id] += 1
+            pairs.append(found)
+        turns = [pair for turn in _turns(pairs) for pair in turn]
+        if live is not None:
+            _make_tasks(db, plan, live.deployment_id, turns)
+        return len(turns)
+
+
+def open_tasks(db: Session, project_id: int, model_id: int) -> tuple[int, int]:
+    """Tasks that wait for answers: on completions of this policy (under any of its deployments), and of others."""
+    of_this = DeploymentPolicy.model_id == model_id
+    ours, others = db.execute(
+        select(func.count(Task.id).filter(of_this), func.count(Task.id).filter(~of_this))
+        .join(DeploymentPolicy, DeploymentPolicy.deployment_id == Task.deployment_id)
+        .where(Task.project_id == project_id, Task.state == "open")
+    ).one()
+    return ours, others
+
+
+def seed_of(model_id: int, prompt_id: int, number: int) -> int:
+    """31 bits that depend on nothing but their arguments, so that a pool can be made again."""
+    digest = hashlib.sha256(f"{model_id}:{prompt_id}:{number}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def text_hash(text: str) -> str:
+    """Identity of a completion's text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _scatter(prompt_id: int) -> str:
+    """A fixed order that mixes prompts of different sources and splits."""
+    return hashlib.sha256(str(prompt_id).encode()).hexdigest()
+
+
+def _training(db: Session, project_id: int) -> bool:
+    """While a round works, the pool is refilled only when half empty: the model has better things to do."""
+    active = select(Round.id).where(Round.project_id == project_id, Round.state == "running")
+    return db.scalar(active.limit(1)) is not None
+
+
+def _store_completions(db: Session, plan: Plan, wanted: Wanted, answer: Answer) -> int:
+    stored = 0
+    sampling = plan.settings.sampling.model_dump() | {"n": len(answer.completions)}
+    for index, completion in enumerate(answer.completions):
+        if not completion.text.strip():
+            continue
+        trajectory_id = db.scalar(
+            insert(Trajectory)
+            .values(
+                project_id=plan.project_id,
+                prompt_id=wanted.prompt_id,
+                author_kind="model",
+                model_id=answer.model_id,
+                deployment_id=answer.deployment_id,
+                sampling=sampling | {"index": index},
+                seed=wanted.seed,
+                content_hash=text_hash(completion.text),
+            )
+            .on_conflict_do_nothing(index_elements=["prompt_id", "model_id", "content_hash"])
+            .returning(Trajectory.id)
+        )
+        if trajectory_id is None:
+            continue
+        stored += 1
+        db.add(
+            Step(
+                trajectory_id=trajectory_id,
+                position=0,
+                actor="agent",
+                content=completion.text,
+                model_id=answer.model_id,
+                deployment_id=answer.deployment_id,
+                token_ids=completion.token_ids,
+                logprobs=completion.logprobs,
+                finish_reason=completion.finish_reason,
+            )
+        )
+    db.flush()
+    return stored
+
+
+def _unpaired(db: Session, prompt_id: int, model_id: int) -> list[int]:
+    """Completions of one policy for one prompt that stand in no task yet."""
+    used = exists().where(TaskSegment.trajectory_id == Trajectory.id)
+    return list(
+        db.scalars(
+            select(Trajectory.id)
+            .where(Trajectory.prompt_id == prompt_id, Trajectory.model_id == model_id, ~used)
+            .order_by(Trajectory.id)
+        )
+    )
+
+
+def _turns(pairs: list[list[tuple[int, int, int]]]) -> list[list[tuple[int, int, int]]]:
+    """Each prompt's first pair, then each one's second …, so that people do not meet one prompt twice in a row."""
+    longest = max((len(found) for found in pairs), default=0)
+    return [[found[turn] for found in pairs if turn < len(found)] for turn in range(longest)]
+
+
+def _make_tasks(db: Session, plan: Plan, deployment_id: int, pairs: Sequence[tuple[int, int, int]]) -> None:
+    project = db.get_one(Project, plan.project_id)
+    protocol_id = db.scalar(
+        select(Protocol.id).where(Protocol.project_id == project.id, Protocol.version == project.protocol_version)
+    )
+    if protocol_id is None:
+        raise AppError(f"Project {plan.slug} has no protocol {project.protocol_version}.")
+    tasks = [
+        Task(
+            project_id=project.id,
+            prompt_id=prompt_id,
+            protocol_id=protocol_id,
+            strategy=STRATEGY,
+            deployment_id=deployment_id,
+            answers_needed=plan.settings.pool.answers_per_task,
+        )
+        for prompt_id, _, _ in pairs
+    ]
+    db.add_all(tasks)
+    db.flush()
+    for task, (_, first, second) in zip(tasks, pairs, strict=True):
+        db.add_all(
+            TaskSegment(task_id=task.id, position=position, trajectory_id=trajectory_id)
+            for position, trajectory_id in enumerate((first, second))
+        )
+    db.flush()
