@@ -138,3 +138,13 @@ def check_origin(request: Request) -> None:
         ours.add(urlsplit(settings.public_url).netloc.lower())
     if urlsplit(origin).netloc.lower() not in ours - {""}:
         raise CrossSite
+
+
+def client_address(request: Request) -> str:
+    """Who is asking, for throttling. Behind the proxy that `public_url` announces, the last address it added; a
+    client's own X-Forwarded-For is never believed otherwise."""
+    settings: Settings = request.app.state.settings
+    forwarded = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+    if settings.public_url and forwarded and _is_address(forwarded):
+        return forwarded
+    return request.client.host if request.client else "unknown"

@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
+from app.core.people import token_hash
 from app.core.records import User, WebSession
 from app.core.settings import Settings
 
@@ -31,11 +32,6 @@ def is_https(settings: Settings) -> bool:
 def cookie_name(settings: Settings) -> str:
     """`__Host-` binds the cookie to this very host, but browsers accept it over https only."""
     return "__Host-palate" if is_https(settings) else "palate"
-
-
-def token_hash(token: str) -> str:
-    """What is stored of a session, invite or API token: its SHA-256, hexadecimal."""
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def csrf_of(anchor: str) -> str:

@@ -1,0 +1,1 @@
+"""People: signing in and out, first account, invitations, their own settings."""

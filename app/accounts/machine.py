@@ -1,0 +1,49 @@
+"""What the first page says about this machine: database, model, trainer, address, disk."""
+
+import shutil
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from app.core.people import public_address
+from app.core.records import WorkerState
+from app.core.settings import Settings
+
+FRESH = timedelta(seconds=60)
+LEAST_FREE = 5 * 10**9
+"""Bytes; a round of the default model needs about 2 GB."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: what, whether it is fine, and a sentence."""
+
+    name: str
+    good: bool
+    says: str
+
+
+def machine(db: Session, settings: Settings) -> list[Check]:
+    """The state of every part, as far as the web process can tell."""
+    address = public_address(settings)
+    local = not settings.public_url and "//localhost:" in address and settings.host not in ("0.0.0.0", "::")  # noqa: S104
+    home = settings.home if settings.home.exists() else settings.home.parent
+    free = shutil.disk_usage(home if home.exists() else "/").free
+    version = str(db.scalar(text("show server_version"))).split()[0]
+    return [
+        Check("Database", True, f"Postgres {version}, ready"),
+        _process(db, "policy", "Model", f"{settings.base_model}, ready"),
+        _process(db, "trainer", "Trainer", "Ready"),
+        Check("Address", not local, f"{address}. " + ("Only this machine reaches it." if local else "")),
+        Check("Disk", free >= LEAST_FREE, f"{free / 10**9:.0f} GB free. A round needs about 2 GB."),
+    ]
+
+
+def _process(db: Session, process: str, name: str, words: str) -> Check:
+    """Whether a process has said something in the last minute."""
+    alive = db.scalar(
+        select(WorkerState.name).where(WorkerState.name.startswith(process), WorkerState.seen_at > func.now() - FRESH)
+    )
+    return Check(name, alive is not None, words if alive else "Starting, or not running yet")
