@@ -9,12 +9,11 @@ from datetime import timedelta
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.core import logs, registry, runs
 from app.core.database import UnitOfWork, connect, unit_of_work
-from app.core.errors import AppError, Conflict, Unavailable
+from app.core.errors import Conflict, Unavailable
 from app.core.records import Project, SignInAttempt, WebSession, WorkerState
 from app.core.settings import Settings
 from app.sampler import Sampler
@@ -90,7 +89,7 @@ class Background:
                 self._well(name)
             except Unavailable as error:
                 self._say(name, str(error), None)
-            except (AppError, SQLAlchemyError) as error:
+            except Exception as error:  # noqa: BLE001  (one bad row must not end the worker; it is said, then tried again)
                 self._say(name, f"{type(error).__name__}: {error}".splitlines()[0], error)
             if not again:
                 self.stop.wait(EVERY)

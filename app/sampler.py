@@ -178,6 +178,7 @@ def open_tasks(db: Session, project_id: int, model_id: int) -> tuple[int, int]:
     of_this = DeploymentPolicy.model_id == model_id
     ours, others = db.execute(
         select(func.count(Task.id).filter(of_this), func.count(Task.id).filter(~of_this))
+        .select_from(Task)
         .join(DeploymentPolicy, DeploymentPolicy.deployment_id == Task.deployment_id)
         .where(Task.project_id == project_id, Task.state == "open")
     ).one()
