@@ -1,6 +1,7 @@
 """What every recipe is given, and the errors it may raise."""
 
 import math
+import time
 from dataclasses import dataclass
 
 from app.core.artifacts import ArtifactStore
@@ -37,3 +38,15 @@ def must_be_number(loss: float, step: int) -> float:
 def fall(learning_rate: float, step: int, steps: int) -> float:
     """Linear from `learning_rate` at step 0 to 0 after the last step (N+ detail 22)."""
     return learning_rate * (1 - step / steps)
+
+
+class Stopwatch:
+    """Seconds since the last lap."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        now = time.perf_counter()
+        past, self._last = now - self._last, now
+        return past

@@ -83,6 +83,7 @@ class PolicyLoss:
     approx_kl: Tensor
     clipped: Tensor
     ratio: Tensor
+    ratio_square: Tensor
     ratio_max: Tensor
     drift: Tensor
     """Largest |ratio − 1|."""
@@ -104,6 +105,7 @@ def policy_loss(
             approx_kl=(log_ratio**2 / 2).sum(),
             clipped=((held > plain) & mask).sum(),
             ratio=torch.where(mask, ratio, 0).sum(),
+            ratio_square=torch.where(mask, ratio**2, 0).sum(),
             ratio_max=ratio.max(),
             drift=(ratio - 1).abs().max(),
         )

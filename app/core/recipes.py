@@ -1,7 +1,7 @@
 """Recipes: their names, frozen configs, presets, and the one vocabulary of metrics.
 
-Defaults are those of the `laptop` preset (two CPU cores, a 135M model). Sources: Ziegler et al. 2019 ("OAI"), Huang et al.
-2024 "The N+ Implementation Details of RLHF with PPO" ("N+").
+Defaults are those of the `laptop` preset (two CPU cores, a 135M model). Sources: Ziegler et al. 2019 ("OAI"), Huang et
+al. 2024 "The N+ Implementation Details of RLHF with PPO" ("N+").
 """
 
 from dataclasses import asdict, dataclass, fields, replace
@@ -225,7 +225,7 @@ METRICS: dict[str, str] = {
     "policy/ratio_mean": "Mean probability ratio new/old.",
     "policy/ratio_variance": "Variance of the probability ratio new/old.",
     "policy/ratio_max": "Largest probability ratio new/old.",
-    "policy/ratio_first": "Largest |ratio − 1| before the first update on the batch; must be 0, and the run stops if not.",
+    "policy/ratio_first": "Largest |ratio − 1| before the first update on the batch; 0, or the run stops.",
     "policy/sampler_error": "Mean |log-prob of the sampler − log-prob of the trainer| per token; rounding only.",
     "policy/gradient_norm": "Norm of the policy's gradient before clipping.",
     "policy/learning_rate": "Learning rate of this step.",

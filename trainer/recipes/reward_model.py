@@ -13,6 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -97,7 +98,7 @@ def fit_reward_model(config: RewardModelConfig, groups: Sequence[Group], context
         must_be_number(float(norm), step + 1)
         optimiser.step()
         optimiser.zero_grad()
-        figures = {"reward/loss": sums[0], "reward/learning_rate": rate, "reward/gradient_norm": norm}
+        figures = {"reward/loss": sums[0], "reward/learning_rate": torch.tensor(rate), "reward/gradient_norm": norm}
         if sums[2] > 0:
             figures |= {"reward/accuracy": sums[1] / sums[2], "reward/margin": sums[3] / sums[2]}
         report.metrics(step + 1, {name: float(value) for name, value in figures.items()})
@@ -170,10 +171,10 @@ def centre(
 
 def predict(
     context: Context, groups: Sequence[Group], normalisation: Normalisation, config: RewardModelConfig
-) -> list[dict[str, float | int | str]]:
+) -> list[dict[str, Any]]:
     """One row per held-out judgement, with normalised scores: others can check them against other labels."""
     scores = normalisation.of(score(context, [s for group in groups for s in group.sequences], config)).tolist()
-    rows: list[dict[str, float | int | str]] = []
+    rows: list[dict[str, Any]] = []
     for group in groups:
         mine = [scores.pop(0) for _ in group.answers]
         rows += [
@@ -212,7 +213,7 @@ def store(
     context: Context,
     normalisation: Normalisation,
     metrics: dict[str, float],
-    predictions: list[dict[str, float | int | str]],
+    predictions: list[dict[str, Any]],
     *,
     step: int,
 ) -> str:
