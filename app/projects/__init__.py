@@ -1,0 +1,1 @@
+"""Projects: list, create, settings, guidelines, members."""

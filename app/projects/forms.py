@@ -1,0 +1,210 @@
+"""The project pages' forms: a settings form of many numbers, explained in words, and what a new project needs."""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from app.core.errors import InvalidConfig, InvalidInput, Problem
+from app.core.forms import DEFAULT_PROTOCOL, parse_protocol
+from app.core.projects import ProjectSettings
+from app.core.recipes import PRESETS, RECIPES, make_config
+from app.core.records.base import Json
+
+SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?")
+TAKEN = ("new",)
+"""Slugs that are addresses of ours."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One number or box of the settings page. `name` is its path in ProjectSettings."""
+
+    name: str
+    label: str
+    hint: str = ""
+    box: bool = False
+    step: str = "1"
+
+
+SECTIONS: list[tuple[str, str, list[Setting]]] = [
+    (
+        "How answers are sampled",
+        "The live policy writes the pool with these.",
+        [
+            Setting(
+                "sampling.temperature",
+                "Temperature",
+                "Above 0, at most 2. 1 is the policy as it was trained.",
+                step="any",
+            ),
+            Setting("sampling.top_p", "Top p", "Above 0, at most 1. 1 leaves nothing out.", step="any"),
+            Setting("sampling.max_tokens", "Longest answer", "Tokens."),
+        ],
+    ),
+    (
+        "What waits for people",
+        "The sampler refills the pool by itself.",
+        [
+            Setting("pool.open_tasks", "Open tasks", "The pool is filled up to this many."),
+            Setting(
+                "pool.completions_per_prompt", "Answers per prompt", "Sampled for each prompt, then paired. 2 to 16."
+            ),
+            Setting("pool.answers_per_task", "People per task", "How many must answer before it is done."),
+            Setting("pool.lease_minutes", "Lease in minutes", "How long a task is kept for one person."),
+            Setting("daily_goal", "Daily goal", "Labels per person and day, shown as progress. 0 shows none."),
+        ],
+    ),
+    (
+        "When a round starts",
+        "A round trains on all labels of the project.",
+        [
+            Setting("rounds.automatic", "Start rounds by themselves", "Off: an admin starts each one.", box=True),
+            Setting("rounds.new_preferences", "New labels for a round", "At least 2."),
+            Setting(
+                "rounds.promote_automatically",
+                "Go live without asking",
+                "Off: a candidate that passes waits for an admin.",
+                box=True,
+            ),
+        ],
+    ),
+    (
+        "What a candidate must pass",
+        "Shares are written from 0 to 1.",
+        [
+            Setting(
+                "gate.held_out_accuracy",
+                "Held-out accuracy, at least",
+                "Of the reward model, on pairs it never saw.",
+                step="any",
+            ),
+            Setting("gate.win_rate", "Win rate, above", "Low end of its interval against the live policy.", step="any"),
+            Setting("gate.kl", "KL, at most", "Nats per answer away from the base model.", step="any"),
+        ],
+    ),
+]
+
+
+def values_of(settings: ProjectSettings) -> dict[str, Any]:
+    """What the settings page shows, by field name."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.model_dump().items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{inner}": one for inner, one in value.items()}
+        else:
+            flat[name] = value
+    flat["training.overrides"] = "\n".join(
+        f"{recipe}.{name} = {_shown(value)}"
+        for recipe, changed in settings.training.overrides.items()
+        for name, value in changed.items()
+    )
+    return flat
+
+
+def read_settings(form: Mapping[str, str]) -> ProjectSettings:
+    """The settings a form names. Raises InvalidInput with one problem per field that does not fit."""
+    nested: dict[str, Any] = {"description": form.get("description", "").strip()}
+    for _, _, fields in SECTIONS:
+        for field in fields:
+            value: Any = field.name in form if field.box else form.get(field.name, "").strip()
+            part, _, name = field.name.rpartition(".")
+            (nested.setdefault(part, {}) if part else nested)[name] = value
+    preset = form.get("training.preset", "laptop")
+    nested["training"] = {"preset": preset, "overrides": read_overrides(form.get("training.overrides", ""), preset)}
+    try:
+        return ProjectSettings.model_validate(nested)
+    except ValidationError as error:
+        raise InvalidInput(_problems(error)) from error
+
+
+def read_overrides(text: str, preset: str) -> dict[str, dict[str, bool | int | float | str]]:
+    """Lines like `ppo.steps = 20`, checked against the recipes. Raises InvalidInput that names the line."""
+    overrides: dict[str, dict[str, bool | int | float | str]] = {}
+    for line in filter(None, (line.strip() for line in text.splitlines())):
+        path, equals, value = (part.strip() for part in line.partition("="))
+        recipe, _, name = path.partition(".")
+        if not equals or recipe not in RECIPES or not name:
+            raise InvalidInput([Problem("training.overrides", f"{line[:80]}: write it like ppo.steps = 20.")])
+        overrides.setdefault(recipe, {})[name] = _value(value)
+    try:
+        for recipe in RECIPES:
+            make_config(recipe, preset, dict(overrides.get(recipe, {})))
+    except InvalidConfig as error:
+        field = "training.preset" if preset not in PRESETS else "training.overrides"
+        raise InvalidInput([Problem(field, str(error))]) from error
+    return overrides
+
+
+def read_protocol(form: Mapping[str, str]) -> list[Json]:
+    """The fields of a comparison with the chosen question and cells. Raises InvalidInput."""
+    asked = {
+        **DEFAULT_PROTOCOL[0],
+        "question": form.get("question", "").strip() or DEFAULT_PROTOCOL[0]["question"],
+        "tie": "tie" in form,
+        "both_bad": "both_bad" in form,
+        "strength": 4 if "strength" in form else 0,
+    }
+    fields = [asked]
+    try:
+        parse_protocol(fields)
+    except InvalidInput as error:
+        raise InvalidInput([Problem("question", error.problems[0].message)]) from error
+    return fields
+
+
+def read_name(name: str, slug: str) -> tuple[str, str]:
+    """Name and slug of a new project; an empty slug is made from the name. Raises InvalidInput."""
+    name = " ".join(name.split())
+    slug = slug.strip().lower() or slug_of(name)
+    problems = []
+    if not 1 <= len(name) <= 80:
+        problems.append(Problem("name", "A name has 1 to 80 characters."))
+    if not SLUG.fullmatch(slug) or slug in TAKEN:
+        problems.append(
+            Problem("slug", "Small letters, digits and hyphens, at most 48; it becomes part of the address.")
+        )
+    if problems:
+        raise InvalidInput(problems)
+    return name, slug
+
+
+def slug_of(name: str) -> str:
+    """A slug from a name: "Küche & Co" becomes "kuche-co"."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:48].strip("-")
+
+
+def _value(text: str) -> bool | int | float | str:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+WORDS = {
+    "greater_than": ("gt", "Above {}."),
+    "greater_than_equal": ("ge", "At least {}."),
+    "less_than": ("lt", "Below {}."),
+    "less_than_equal": ("le", "At most {}."),
+}
+
+
+def _problems(error: ValidationError) -> list[Problem]:
+    problems = []
+    for one in error.errors():
+        field = ".".join(str(part) for part in one["loc"])
+        key, words = WORDS.get(one["type"], ("", "A number belongs here."))
+        problems.append(Problem(field, words.format(one.get("ctx", {}).get(key, "")), found=str(one["input"])[:80]))
+    return problems
