@@ -172,3 +172,9 @@ def _end_of_turn(inner: Any) -> int | None:
     after = inner.encode(text[text.rindex("b") + 1 :], add_special_tokens=False)
     end: int | None = next((token for token in after if token in special), inner.eos_token_id)
     return end
+
+
+def print_base_model(settings: Settings, _arguments: list[str]) -> int:
+    """`python -m trainer base-model`: make it if needed, print where it is."""
+    print(ensure_base_model(settings))  # noqa: T201  # a command prints
+    return 0

@@ -135,6 +135,14 @@ class Trunk(nn.Module):
     @classmethod
     def load(cls, path: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> "Trunk":
         """The model in a local directory (safetensors only, no code of its own). Raises BadConfiguration."""
+        model = cls.plain(path, device=device, dtype=dtype)
+        trunk = cls(model, Path(path).name)
+        trunk.check_head()
+        return trunk
+
+    @staticmethod
+    def plain(path: Path, *, device: str, dtype: torch.dtype) -> Any:
+        """transformers' own model object, without adapters. Raises BadConfiguration."""
         try:
             config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
             _check_config(config)
@@ -149,9 +157,7 @@ class Trunk(nn.Module):
             )
         except (OSError, ValueError) as error:
             raise BadConfiguration(f"The base model in {path} could not be loaded: {error}") from error
-        trunk = cls(model.to(device), Path(path).name)
-        trunk.check_head()
-        return trunk
+        return model.to(device)
 
     def _wrap_linears(self) -> None:
         body = self.model.base_model

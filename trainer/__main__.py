@@ -1,0 +1,45 @@
+"""python -m trainer COMMAND: the processes and tools that need torch."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable
+
+from app.core import logs
+from app.core.errors import AppError
+from app.core.settings import Settings
+
+COMMANDS = {
+    "serve": ("trainer.serving.serve", "serve", "the policy server"),
+    "base-model": ("trainer.base_model", "print_base_model", "prepare the base model and print its directory"),
+    "bench-generate": ("trainer.bench", "bench_generate", "tokens per second, ours and transformers'"),
+    "work": ("trainer.worker", "work", "the worker: claims rounds and trains"),
+    "run": ("trainer.worker", "run", "one round in this process (the worker starts it)"),
+}
+"""name → (module, function, help). A function takes the settings and the remaining arguments; its result is the exit code."""
+
+
+def main() -> int:
+    """Parse, set up logging, and hand over; only the named command's modules are imported."""
+    parser = argparse.ArgumentParser(prog="python -m trainer", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, (_, _, help_text) in COMMANDS.items():
+        commands.add_parser(name, help=help_text, add_help=False)
+    asked, rest = parser.parse_known_args()
+    settings = Settings()
+    logs.setup(settings.process if settings.process != "palate" else asked.command, settings.log_level)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    module, function, _ = COMMANDS[asked.command]
+    run: Callable[[Settings, list[str]], int] = getattr(importlib.import_module(module), function)
+    try:
+        return run(settings, rest)
+    except AppError as error:
+        print(error, file=sys.stderr)  # noqa: T201  # a command answers
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
