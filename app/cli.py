@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -122,6 +123,41 @@ def seed() -> None:
     engine = database.connect(settings.dsn, pool_size=1)
     seed_demo(database.unit_of_work(engine), settings)
     engine.dispose()
+
+
+@cli.command()
+def prepare() -> None:
+    """Migrate, seed the demo project, print the owner's one-time link (what containers run before the rest)."""
+    from app.accounts.service import first_owner_link
+    from app.demo import seed as seed_demo
+
+    settings = read_settings()
+    logs.setup("prepare", settings.log_level)
+    schema.migrate(settings.dsn)
+    engine = database.connect(settings.dsn, pool_size=1)
+    uow = database.unit_of_work(engine)
+    if settings.demo:
+        seed_demo(uow, settings)
+    with uow() as db:
+        link = first_owner_link(db, settings)
+    engine.dispose()
+    if link:
+        print(f"Nobody owns this Palate yet. This link works once and makes you its owner: {link}")
+
+
+@cli.command()
+def alive(process: Annotated[str, typer.Argument(help="background or trainer.")]) -> None:
+    """Exit with 0 when this process gave a sign of life within the last minute (a container's health check)."""
+    from sqlalchemy import func, select
+
+    from app.core.records import WorkerState
+
+    engine = database.connect(read_settings().dsn, pool_size=1)
+    with database.unit_of_work(engine)() as db:
+        fresh = WorkerState.seen_at > func.now() - timedelta(minutes=1)
+        seen = db.scalar(select(WorkerState.name).where(WorkerState.name.startswith(process), fresh))
+    engine.dispose()
+    raise typer.Exit(0 if seen else 1)
 
 
 @cli.command()

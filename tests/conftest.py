@@ -5,6 +5,7 @@ One Postgres runs per test run, shared by all xdist workers; a migrated template
 
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -119,6 +120,14 @@ def dsn(template_dsn: str) -> Iterator[str]:
 def settings(dsn: str, tmp_path: Path) -> Settings:
     """Settings with an empty home and this test's database. No demo."""
     return Settings(home=tmp_path / "home", database_url=SecretStr(dsn), demo=False, pool_size=4)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

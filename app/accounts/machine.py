@@ -28,7 +28,7 @@ class Check:
 def machine(db: Session, settings: Settings) -> list[Check]:
     """The state of every part, as far as the web process can tell."""
     address = public_address(settings)
-    local = not settings.public_url and "//localhost:" in address and settings.host not in ("0.0.0.0", "::")  # noqa: S104
+    local = not settings.public_url and "//localhost:" in address and settings.host not in ("0.0.0.0", "::")  # noqa: S104 - compared
     home = settings.home if settings.home.exists() else settings.home.parent
     free = shutil.disk_usage(home if home.exists() else "/").free
     version = str(db.scalar(text("show server_version"))).split()[0]
