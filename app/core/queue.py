@@ -21,7 +21,7 @@ from app.core.answers import Act, Outcome, fields_of, preference, stored, taken_
 from app.core.errors import Conflict, NotFound
 from app.core.forms import Field, parse_answers, parse_protocol, sentence_of
 from app.core.projects import settings_of
-from app.core.records import Assignment, Guideline, Project, Prompt, Protocol, Step, Task, TaskSegment, User
+from app.core.records import Assignment, Guideline, Preference, Project, Prompt, Protocol, Step, Task, TaskSegment, User
 from app.core.records.audit import record
 from app.core.records.base import Json
 
@@ -199,6 +199,16 @@ def submit(
         task.state = "done"
     db.flush()
     return Outcome("answered", sentence_of(fields, drafts[0]), late=assignment.late)
+
+
+def fields_for(db: Session, user: User, key: UUID) -> list[Field]:
+    """The form behind a key, current or taken back; raises NotFound for somebody else's."""
+    used = select(Preference.task_id).where(Preference.idempotency_key == key, Preference.user_id == user.id)
+    current = select(Assignment.task_id).where(Assignment.idempotency_key == key, Assignment.user_id == user.id)
+    task_id = db.scalars(current.union(used)).first()
+    if task_id is None:
+        raise NotFound("This task is not yours, or it was taken back. Nothing was stored.")
+    return fields_of(db, db.get_one(Task, task_id))
 
 
 def skip(db: Session, user: User, key: UUID, token: UUID, reason: str = "", *, active_ms: int | None = None) -> Outcome:

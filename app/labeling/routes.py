@@ -1,0 +1,145 @@
+"""The label page and what it posts. Every act works as a plain form; the page's script asks for JSON instead."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
+from sqlalchemy.orm import Session
+
+from app.core import queue
+from app.core.answers import Outcome
+from app.core.errors import InvalidInput, Problem
+from app.labeling import service
+from app.web.dependencies import LABELERS, Access, member
+from app.web.flash import say
+from app.web.htmx import see_other, wants_json
+from app.web.templating import render
+
+router = APIRouter(prefix="/projects/{slug}")
+
+Have = Annotated[list[UUID], Query(max_length=16)]
+
+
+@router.get("/label", name="label")
+def show_label(request: Request, slug: str) -> Response:
+    """The page: a task, and the next one already in it."""
+    with request.app.state.uow() as db:
+        access = member(db, request, slug, *LABELERS)
+        task = queue.next_task(db, access.project, access.user)
+        ahead = queue.next_task(db, access.project, access.user, have=[task.key]) if task else None
+        context = _page(db, access)
+    return render(request, "labeling/page.html", task=task, ahead=ahead, **context)
+
+
+@router.get("/label/next")
+def next_fragment(request: Request, slug: str, have: Have = []) -> Response:  # noqa: B006  FastAPI copies it
+    """A task that the page does not have yet, as a fragment; 204 when there is none."""
+    with request.app.state.uow() as db:
+        access = member(db, request, slug, *LABELERS)
+        task = queue.next_task(db, access.project, access.user, have=have)
+        number = service.progress(db, access.project, access.user).today + 1 + len(have)
+    if task is None:
+        return Response(status_code=204)
+    return render(request, "labeling/_task.html", task=task, number=number)
+
+
+@router.post("/label/answer")
+def answer(request: Request, slug: str) -> Response:
+    """Store one answer."""
+    sent = service.sent(_posted(request))
+    with request.app.state.uow() as db:
+        access = member(db, request, slug, *LABELERS)
+        fields = queue.fields_for(db, access.user, sent.key)
+        answers = service.answers_of(_posted(request), fields)
+        outcome = queue.submit(
+            db, access.user, sent.key, sent.token, answers, active_ms=sent.active_ms, input_method=sent.input_method
+        )
+    return _told(request, slug, access, outcome)
+
+
+@router.post("/label/skip")
+def skip(request: Request, slug: str) -> Response:
+    """Leave this task to others."""
+    sent = service.sent(_posted(request))
+    with request.app.state.uow() as db:
+        access = member(db, request, slug, *LABELERS)
+        outcome = queue.skip(db, access.user, sent.key, sent.token, sent.reason, active_ms=sent.active_ms)
+    return _told(request, slug, access, outcome)
+
+
+@router.post("/label/report")
+def report(request: Request, slug: str) -> Response:
+    """Hold this task back, with a reason."""
+    sent = service.sent(_posted(request))
+    if sent.reason not in queue.REASONS:
+        raise InvalidInput([Problem("reason", "Choose one of the reasons.", found=sent.reason[:50])])
+    with request.app.state.uow() as db:
+        access = member(db, request, slug, *LABELERS)
+        outcome = queue.report(db, access.user, sent.key, sent.token, sent.reason, active_ms=sent.active_ms)
+    return _told(request, slug, access, outcome)
+
+
+@router.post("/label/undo")
+def undo(request: Request, slug: str) -> Response:
+    """Take back the person's last act and show its task again."""
+    with request.app.state.uow() as db:
+        access = member(db, request, slug, *LABELERS)
+        undone = queue.undo(db, access.project, access.user)
+        today = service.progress(db, access.project, access.user).today
+    words = _taken_back(undone)
+    if not wants_json(request):
+        return say(request, see_other(request, f"/projects/{slug}/label"), words, "info")
+    task = undone[1] if undone else None
+    html = bytes(render(request, "labeling/_task.html", task=task, number=today + 1).body).decode() if task else None
+    return JSONResponse({"said": words, "task": html, "today": today})
+
+
+@router.get("/history", name="history")
+def show_history(request: Request, slug: str) -> Response:
+    """What this person answered lately, as sentences."""
+    with request.app.state.uow() as db:
+        access = member(db, request, slug, *LABELERS)
+        lines = service.history(db, access.project, access.user)
+        context = _page(db, access)
+    return render(request, "labeling/history.html", lines=lines, reading=True, **context)
+
+
+def _page(db: Session, access: Access) -> dict[str, Any]:
+    return {
+        "progress": service.progress(db, access.project, access.user),
+        "guideline": service.newest_guideline(db, access.project),
+        "begun": service.anything_yet(db, access.project),
+        "reasons": queue.REASONS,
+    }
+
+
+def _told(request: Request, slug: str, access: Access, outcome: Outcome) -> Response:
+    """Acknowledge what is committed by now."""
+    if not wants_json(request):
+        late = " It came after its lease had ended, and is marked late." if outcome.late else ""
+        words = f"Saved. {outcome.sentence}.{late}"
+        return say(request, see_other(request, f"/projects/{slug}/label"), words)
+    with request.app.state.uow() as db:
+        today = service.progress(db, access.project, access.user).today
+    return JSONResponse(
+        {
+            "kind": outcome.kind,
+            "sentence": outcome.sentence,
+            "late": outcome.late,
+            "replayed": outcome.replayed,
+            "today": today,
+        }
+    )
+
+
+def _taken_back(undone: tuple[Outcome, queue.Served | None] | None) -> str:
+    if undone is None:
+        return "There is nothing to take back here."
+    if undone[1] is None:
+        return f"Taken back: {undone[0].sentence}. Somebody else has the task now."
+    return f"Taken back: {undone[0].sentence}. The task is open again."
+
+
+def _posted(request: Request) -> dict[str, str]:
+    return {name: value for name, value in request.state.form.items() if isinstance(value, str)}

@@ -1,0 +1,149 @@
+"""What the label pages show beside the task: progress, history, guidelines."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.core.answers import acts
+from app.core.errors import InvalidInput, Problem
+from app.core.forms import Field
+from app.core.projects import settings_of
+from app.core.records import Assignment, Guideline, Project, Prompt, Task, User
+
+EXCERPT = 160
+LONGEST = 24 * 60 * 60 * 1000
+"""Milliseconds; a longer active time is a broken clock."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Answers since midnight (UTC). `goal` 0: none is set."""
+
+    today: int
+    goal: int
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """One line of a person's history."""
+
+    kind: str
+    sentence: str
+    prompt: str
+    at: datetime
+    late: bool
+    newest: bool
+
+
+def progress(db: Session, project: Project, user: User) -> Progress:
+    """How many tasks this person answered here today."""
+    today = db.scalars(
+        select(func.count()).where(
+            Assignment.user_id == user.id,
+            Assignment.project_id == project.id,
+            Assignment.outcome == "answered",
+            Assignment.submitted_at >= func.date_trunc("day", func.now()),
+        )
+    ).one()
+    return Progress(today, settings_of(project).daily_goal)
+
+
+def history(db: Session, project: Project, user: User, *, limit: int = 50) -> list[Remembered]:
+    """The person's newest acts as sentences, newest first; `newest` marks the one that Undo takes back."""
+    found = acts(db, project, user, limit=limit)
+    prompts: dict[int, str] = dict(
+        db.execute(
+            select(Task.id, Prompt.messages[-1]["content"].as_string())
+            .join(Prompt, Prompt.id == Task.prompt_id)
+            .where(Task.id.in_([assignment.task_id for assignment, _ in found]))
+        )
+        .tuples()
+        .all()
+    )
+    return [
+        Remembered(
+            kind=outcome.kind,
+            sentence=outcome.sentence,
+            prompt=excerpt(prompts[assignment.task_id]),
+            at=at,
+            late=outcome.late,
+            newest=index == 0,
+        )
+        for index, (assignment, outcome) in enumerate(found)
+        if (at := assignment.submitted_at) is not None
+    ]
+
+
+def excerpt(text: str) -> str:
+    """The first words of a text on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= EXCERPT else line[:EXCERPT].rsplit(" ", 1)[0] + "…"
+
+
+def newest_guideline(db: Session, project: Project) -> Guideline | None:
+    """The guidelines as they are now."""
+    return db.scalar(
+        select(Guideline).where(Guideline.project_id == project.id).order_by(Guideline.version.desc()).limit(1)
+    )
+
+
+def anything_yet(db: Session, project: Project) -> bool:
+    """Whether the project ever had a task: an empty pool means something else before the first one."""
+    return db.scalar(select(Task.id).where(Task.project_id == project.id).limit(1)) is not None
+
+
+def answers_of(form: Mapping[str, str], fields: list[Field]) -> dict[str, dict[str, str]]:
+    """A posted form as answers by field. The first field's inputs have plain names; others begin with their key."""
+    names = ("choice", "strength", "note")
+    first = {name: form[name] for name in names if form.get(name)}
+    if graded := form.get("graded"):
+        # A cell of the scale is one button, so that it works without a script: a3 is "A is clearly better".
+        first |= {"choice": graded} if graded == "same" else {"choice": graded[:1], "strength": graded[1:]}
+    answers = {fields[0].key: first}
+    for field in fields[1:]:
+        answers[field.key] = {name: form[f"{field.key}.{name}"] for name in names if form.get(f"{field.key}.{name}")}
+    return answers
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What every act of the label page carries: which task under which lease, why, and how it was done."""
+
+    key: UUID
+    token: UUID
+    reason: str
+    active_ms: int | None
+    input_method: str | None
+
+
+def sent(form: Mapping[str, str]) -> Sent:
+    """Read a posted act; raises InvalidInput."""
+    method = form.get("input_method")
+    return Sent(
+        key=_uuid(form, "key"),
+        token=_uuid(form, "token"),
+        reason=form.get("reason", ""),
+        active_ms=_milliseconds(form.get("active_ms", "")),
+        input_method=method if method in ("key", "pointer") else None,
+    )
+
+
+def _uuid(form: Mapping[str, str], name: str) -> UUID:
+    value = form.get(name, "")
+    try:
+        return UUID(value)
+    except ValueError as error:
+        raise InvalidInput([Problem(name, "This task cannot be told apart from others.", found=value[:50])]) from error
+
+
+def _milliseconds(value: str) -> int | None:
+    """The active time that the page measured; empty without JavaScript."""
+    if not value:
+        return None
+    if not (value.isascii() and value.isdigit() and len(value) < 12):
+        raise InvalidInput([Problem("active_ms", "This is not a number of milliseconds.", found=value[:50])])
+    return min(int(value), LONGEST)

@@ -1,0 +1,281 @@
+// The label page. One key answers: the answer goes into the outbox, the next task is shown from memory, the server is told.
+
+import { ActiveTime } from "./active.js";
+import { bindKeys } from "./keys.js";
+import { Outbox } from "./outbox.js";
+import * as panes from "./panes.js";
+
+const DEAD = 150; // ms after a new task: a double press must not answer an unread one
+const HOLD = 50; // ms the chosen cell keeps its colour
+const AHEAD = 1;
+const AGAIN = 8_000; // ms between looks for new tasks when there are none
+
+const dock = document.getElementById("dock");
+const holder = document.getElementById("holder");
+const nothing = document.getElementById("nothing");
+const save = document.getElementById("save");
+const said = document.getElementById("said");
+const active = new ActiveTime();
+const ready = []; // tasks in memory: {key, read, form}
+const shown = new Map(); // tasks just answered and not yet sent, for an undo without a server
+const base = dock.dataset.base;
+let shownAt = 0;
+let leaving = false;
+let fetching = false;
+let count = Number(document.getElementById("progress").dataset.today);
+
+const outbox = new Outbox(base, dock.dataset.owner, onOutbox);
+
+function taskOf(root) {
+  const read = root.querySelector("article.task");
+  const form = root.querySelector("form.answer");
+  return read && form ? { key: read.dataset.key, read, form } : null;
+}
+
+function current() { return taskOf(document); }
+
+function have() { return [current()?.key, ...ready.map((task) => task.key), ...outbox.keys()].filter(Boolean); }
+
+function show(task) {
+  holder.replaceChildren(...(task ? [task.read] : []));
+  dock.replaceChildren(...(task ? [task.form] : []));
+  nothing.hidden = Boolean(task);
+  dock.hidden = !task;
+  if (!task) {
+    document.title = `Nothing to compare · ${dock.dataset.project} · Palate`;
+    return;
+  }
+  begin(task);
+}
+
+function begin(task) {
+  leaving = false;
+  shownAt = performance.now();
+  const title = `Task ${count + outbox.entries().length + 1}`;
+  task.read.querySelector("h1").textContent = title;
+  document.title = `${title} · ${dock.dataset.project} · Palate`;
+  for (const cell of task.form.querySelectorAll(".chosen")) cell.classList.remove("chosen");
+  task.form.querySelector(".why").open = false;
+  keepDraft(task);
+  panes.open(task.read);
+  active.begin();
+  task.read.querySelector("h1").focus({ preventScroll: true });
+}
+
+function keepDraft(task) {
+  const note = task.form.querySelector("#note");
+  const name = `palate-note:${task.key}`;
+  note.value = sessionStorage.getItem(name) ?? note.value;
+  if (note.value) openNote(task.form, true);
+  note.addEventListener("input", () => sessionStorage.setItem(name, note.value));
+}
+
+function openNote(form, open) {
+  form.querySelector(".note").hidden = !open;
+  form.querySelector('[data-command="note"]').setAttribute("aria-expanded", open);
+}
+
+function toggleNote() {
+  const { form } = current();
+  const open = form.querySelector(".note").hidden;
+  openNote(form, open);
+  if (open) form.querySelector("#note").focus();
+  panes.measure();
+}
+
+// act: answer, skip or report. Stored on this device first, then shown, then sent.
+function send(act, fields, cell, method) {
+  const task = current();
+  if (!task || leaving || performance.now() - shownAt < DEAD) return;
+  leaving = true;
+  cell?.classList.add("chosen");
+  const form = new FormData(task.form);
+  const note = act === "answer" ? form.get("note") : "";
+  outbox.put(act, {
+    key: form.get("key"), token: form.get("token"), ...fields, ...(note ? { note } : {}),
+    active_ms: active.end(), ...(act === "answer" ? { input_method: method } : {}),
+  });
+  sessionStorage.removeItem(`palate-note:${task.key}`);
+  shown.set(task.key, task);
+  if (shown.size > 4) shown.delete(shown.keys().next().value);
+  said.textContent = `${cell?.getAttribute("aria-label") ?? cell?.textContent.trim() ?? act}.`;
+  setTimeout(() => { show(ready.shift() ?? null); fill(); }, HOLD);
+}
+
+function choose(cell, method) {
+  const { choice, strength } = cell.dataset;
+  send("answer", { choice, ...(strength ? { strength } : {}) }, cell, method);
+}
+
+async function fill() {
+  if (fetching || ready.length >= AHEAD + (current() ? 0 : 1) || !navigator.onLine) return;
+  fetching = true;
+  try {
+    const query = new URLSearchParams(have().map((key) => ["have", key]));
+    const response = await fetch(`${base}/next?${query}`, { headers: { Accept: "text/html" }, redirect: "error" });
+    if (response.status === 200) take(await response.text());
+  } catch { /* offline: the outbox says so, and coming back fills again */ } finally { fetching = false; }
+}
+
+function take(html) {
+  const page = new DOMParser().parseFromString(html, "text/html");
+  const task = taskOf(page);
+  if (!task || have().includes(task.key)) return;
+  ready.push({ key: task.key, read: document.adoptNode(task.read), form: document.adoptNode(task.form) });
+  if (!current()) show(ready.shift());
+  if (ready.length < AHEAD) setTimeout(fill, 0);
+}
+
+async function undo() {
+  const local = outbox.takeBack();
+  if (local) {
+    const task = shown.get(local.fields.key);
+    if (task) back(task);
+    return toast("Taken back. It had not been sent yet.");
+  }
+  await outbox.now();
+  if (outbox.entries().length) return toast("Undo needs the server, and it cannot be reached. Your answers are kept.");
+  let response;
+  try { response = await outbox.post("undo", {}); } catch { return toast("The server did not answer. Nothing was taken back."); }
+  if (!response.ok) return toast("The server could not take it back. Try again.");
+  const body = await response.json();
+  progress(body.today);
+  toast(body.said);
+  if (!body.task) return undefined;
+  const task = taskOf(new DOMParser().parseFromString(body.task, "text/html"));
+  return back({ key: task.key, read: document.adoptNode(task.read), form: document.adoptNode(task.form) });
+}
+
+function back(task) {
+  const now = current();
+  if (now && now.key !== task.key) ready.unshift(now);
+  show(task);
+}
+
+function progress(today) {
+  count = today;
+  const place = document.getElementById("progress");
+  const goal = Number(place.dataset.goal);
+  place.querySelector(".figures").textContent = goal ? `${today} of ${goal} today` : `${today} today`;
+  if (goal) place.querySelector("progress").value = today;
+}
+
+const WORDS = {
+  saved: ["check", () => "All saved"],
+  sending: ["sending", (n) => `Sending ${n}`],
+  kept: ["offline", (n) => `${n} kept on this device`],
+  signin: ["warning", (n) => `Sign in to send ${n}`],
+};
+let slowly;
+function onOutbox({ ack, state, waiting, delay, online }) {
+  if (ack) return onAck(ack);
+  clearTimeout(slowly);
+  // A quick save needs no words in between; but never "All saved" while something waits.
+  if (state === "sending" && save.dataset.state === "saved") slowly = setTimeout(() => outbox.tell(), 400);
+  else paint(state, waiting);
+  if (state === "sending" && save.dataset.state === "saved") save.dataset.state = "sending-soon";
+  document.getElementById("waiting-words").textContent = waiting
+    ? `${waiting} answer${waiting > 1 ? "s are" : " is"} kept on this device${state === "signin" ? ". Sign in again to send." : online ? `, tried again in ${Math.round((delay ?? 1000) / 1000)} s.` : ". You are offline."}`
+    : "Nothing. Every answer is saved on the server.";
+  document.getElementById("waiting-sign-in").hidden = state !== "signin";
+  return undefined;
+}
+
+function paint(state, waiting) {
+  const [icon, words] = WORDS[state];
+  save.dataset.state = state;
+  save.querySelector("use").setAttribute("href", `${dock.dataset.icons}#${icon}`);
+  save.querySelector(".words").textContent = words(waiting);
+}
+
+function onAck(body) {
+  if (body.refused) {
+    toast(body.message ?? body.detail ?? "One task was not yours any more; its answer could not be stored.");
+  } else {
+    progress(body.today);
+    said.textContent = `Saved. ${body.sentence}.`;
+    if (body.late) toast("That task's lease had ended. Your answer is kept and marked late.");
+  }
+  fill();
+}
+
+let toastTimer;
+function toast(words) {
+  document.querySelector(".toast")?.remove();
+  const box = document.createElement("div");
+  box.className = "toast";
+  box.textContent = words;
+  document.body.append(box);
+  said.textContent = words;
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => box.remove(), 6000);
+}
+
+function drawer() {
+  const box = document.getElementById("drawer");
+  box.hidden = !box.hidden;
+  if (box.hidden) current()?.read.querySelector("h1").focus({ preventScroll: true });
+  else box.querySelector(".body").focus({ preventScroll: true });
+}
+
+function report(event) {
+  const why = current()?.form.querySelector(".why");
+  if (why && !event?.target.closest?.("summary")) why.open = !why.open;
+}
+
+function leave() {
+  const why = document.querySelector(".why[open]");
+  const box = document.getElementById("drawer");
+  if (document.activeElement?.closest("textarea, input")) document.activeElement.blur();
+  else if (why) why.open = false;
+  else if (!box.hidden) drawer();
+}
+
+const commands = {
+  undo, note: toggleNote, guidelines: drawer, report, leave,
+  skip: (event, method) => send("skip", {}, current()?.form.querySelector('[data-command="skip"]'), method),
+  history: () => location.assign(base.replace(/label$/, "history")),
+  keys: () => document.getElementById("keys").showModal(),
+  together: panes.toggleTogether,
+  source: panes.toggleSource,
+  turns: () => { const turns = document.querySelector(".turns"); if (turns) { turns.open = !turns.open; panes.measure(); } },
+  scroll: (event) => panes.scroll(event?.shiftKey),
+  previous: () => panes.turn(-1),
+  next: () => panes.turn(1),
+  waiting: () => document.getElementById("waiting").showModal(),
+  retry: () => { document.getElementById("waiting").close(); outbox.now(); },
+};
+
+document.addEventListener("click", (event) => {
+  const cell = event.target.closest("[data-choice]");
+  const reason = event.target.closest("[data-reason]");
+  const command = event.target.closest("[data-command]")?.dataset.command;
+  if (!cell && !reason && !command) return;
+  if (command === "report" || command === "keys") return; // summary and data-opens do it
+  event.preventDefault();
+  if (cell) choose(cell, "pointer");
+  else if (reason) send("report", { reason: reason.dataset.reason }, reason, "pointer");
+  else commands[command]?.(event, "pointer");
+});
+document.addEventListener("submit", (event) => { if (event.target.matches("form.answer")) event.preventDefault(); });
+
+bindKeys(commands, {
+  cell: (name) => current()?.form.querySelector(name),
+  choose: (cell) => choose(cell, "key"),
+  reason: (button) => send("report", { reason: button.dataset.reason }, button, "key"),
+});
+
+const ahead = document.getElementById("ahead");
+if (ahead) {
+  const task = taskOf(ahead.content);
+  if (task && !outbox.keys().includes(task.key)) ready.push({ key: task.key, read: document.adoptNode(task.read), form: document.adoptNode(task.form) });
+}
+const first = current();
+// A page loaded again while its answer still waits to be sent: go on with the next one.
+if (first && outbox.keys().includes(first.key)) show(ready.shift() ?? null);
+else if (first) begin(first);
+outbox.drain().then(fill);
+addEventListener("online", () => setTimeout(fill, 200));
+addEventListener("resize", panes.measure);
+document.fonts?.ready.then(panes.measure);
+setInterval(() => { if (!document.hidden) fill(); }, AGAIN);
