@@ -33,6 +33,11 @@ def unit_of_work(engine: Engine) -> UnitOfWork:
     @contextmanager
     def begin() -> Iterator[Session]:
         with make.begin() as session:
-            yield session
+            try:
+                yield session
+            except BaseException:
+                # A roll-back would empty loaded rows, and the error page still names who asks and where.
+                session.expunge_all()
+                raise
 
     return begin

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
@@ -26,11 +27,24 @@ PREVIEWED = 20
 """Labels that a preview looks at, at most."""
 
 
-def preview(db: Session, settings: Settings, project: Project, options: ExportOptions, rows: int = 3) -> list[Json]:
-    """The first rows as they will be in the file, from the project's first labels."""
+def preview(db: Session, settings: Settings, project: Project, options: ExportOptions, rows: int = 2) -> list[str]:
+    """The first rows as they will be in the file, from the project's first labels: JSON with its long texts cut."""
     ids = list(db.scalars(matching(project.id, options.filter).limit(PREVIEWED)))
     key = settings.secret("pseudonym_key")
-    return [row for _, row in islice(rows_of(db, ids, [], options, slug=project.slug, key=key), rows)]
+    found = islice(rows_of(db, ids, [], options, slug=project.slug, key=key), rows)
+    return [json.dumps(_cut(row), ensure_ascii=False, indent=1) for _, row in found]
+
+
+def _cut(value: Any, length: int = 48) -> Any:
+    """The same JSON with long texts and long lists of numbers cut short, to be looked at."""
+    if isinstance(value, str):
+        return value if len(value) <= length else value[: length - 1] + "…"
+    if isinstance(value, dict):
+        return {key: _cut(item) for key, item in value.items()}
+    if isinstance(value, list):
+        some = value if len(value) <= 6 or not isinstance(value[0], (int, float)) else [*value[:3], "…"]
+        return [_cut(item) for item in some]
+    return value
 
 
 def create_export(
@@ -70,12 +84,12 @@ def create_export(
     return export
 
 
-def loading_line(export: Export, directory: str = ".") -> str:
+def loading_line(export: Export) -> str:
     """The line of Python that loads the files as they are."""
     data = [file for file in export.files if file["split"]]
     kind = "parquet" if data[0]["name"].endswith(".parquet") else "json"
     files = ", ".join(f'"{file["split"]}": "{file["name"]}"' for file in data)
-    return f'load_dataset("{kind}", data_dir="{directory}", data_files={{{files}}})'
+    return f'load_dataset("{kind}", data_files={{{files}}})'
 
 
 def directory_of(settings: Settings, export: Export) -> Path:
@@ -136,8 +150,8 @@ def _card(db: Session, project: Project, options: ExportOptions, files: list[Jso
     if options.native:
         guidelines = select(Guideline.version, Guideline.text).where(Guideline.project_id == project.id)
         protocols = select(Protocol.version, Protocol.fields).where(Protocol.project_id == project.id)
-        card["guidelines"] = {str(v): words for v, words in db.execute(guidelines.order_by(Guideline.version)).tuples()}
-        card["protocols"] = {str(v): fields for v, fields in db.execute(protocols.order_by(Protocol.version)).tuples()}
+        card["guidelines"] = {str(v): words for v, words in db.execute(guidelines.order_by(Guideline.version))}
+        card["protocols"] = {str(v): fields for v, fields in db.execute(protocols.order_by(Protocol.version))}
     return card
 
 

@@ -69,11 +69,11 @@ def prompts_of(
 def prompt_counts(db: Session, project_id: int) -> dict[str, int]:
     """How many prompts stand in each split."""
     query = (
-        select(Prompt.split, func.count())
+        select(Prompt.split, func.count().label("n"))
         .where(Prompt.project_id == project_id, Prompt.archived_at.is_(None))
         .group_by(Prompt.split)
     )
-    return dict(db.execute(query).tuples().all())
+    return {row.split: row.n for row in db.execute(query)}
 
 
 def start_import(

@@ -16,12 +16,12 @@ SLUG = "everyday"
 
 
 def seed(uow: UnitOfWork, settings: Settings) -> bool:
-    """Make the project "Everyday assistant" with its prompts, guidelines and base policy, once. True when it was made.
+    """Make the project "Everyday assistant" with its prompts, guidelines and base policy. True when it was made.
 
-    A project that was archived is not made again.
+    Where there is a project already, even an archived one, nothing happens.
     """
     with uow() as db:
-        if db.scalar(select(Project.id).where(Project.slug == SLUG)) is not None:
+        if db.scalar(select(Project.id).limit(1)) is not None:
             return False
         project = Project(
             slug=SLUG,
