@@ -111,6 +111,18 @@ def retry(db: Session, job_id: int, fence: int, error: str, *, delay: float = 5)
     return job.state
 
 
+def release(db: Session, job_id: int, fence: int) -> None:
+    """Put a job back as if it had not been claimed: its worker is told to stop. Raises LostFence."""
+    released = db.scalar(
+        update(Job)
+        .where(Job.id == job_id, Job.fence == fence, Job.state == "running")
+        .values(state="queued", attempt=Job.attempt - 1, lease_until=None, lease_owner=None, run_at=func.now())
+        .returning(Job.id)
+    )
+    if released is None:
+        raise LostFence
+
+
 def request_cancel(db: Session, job_id: int) -> None:
     """Ask for a stop. A waiting job is cancelled at once; a running one notices at its next `hold`."""
     db.execute(

@@ -22,7 +22,6 @@ from trainer.recipes.reward_model import NAME as REWARD
 from trainer.recipes.reward_model import Normalisation
 from trainer.updates import learn
 
-
 SLACK = 0.2
 """Standard deviations of score by which the smoothed score may lie below its best: that much is noise of 32 answers."""
 

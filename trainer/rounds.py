@@ -1,0 +1,296 @@
+"""A round, run by run, in the child process of the worker: rows in, models and a verdict out.
+
+Runs that are done are skipped, an interrupted one goes on from its checkpoint, so a round may be executed any number of
+times and ends the same.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from app.core import jobs, registry, runs
+from app.core.artifacts import ArtifactStore
+from app.core.database import UnitOfWork
+from app.core.errors import AppError, Cancelled, LostFence
+from app.core.gate import gate
+from app.core.projects import GateLimits
+from app.core.recipes import EvaluateConfig, PpoConfig, RewardModelConfig, make_config
+from app.core.records import Job, Model, Prompt, Round, Run, Step
+from app.core.records.base import Json
+from app.core.settings import Settings
+from app.core.snapshots import pairs_of
+from app.core.writers import RunWriter
+from trainer.base_model import ensure_base_model, load_tokenizer
+from trainer.checkpoints import Checkpoints
+from trainer.context import Context, RecipeError
+from trainer.data import Group, group_pairs
+from trainer.data import Prompt as PromptTokens
+from trainer.experience import POLICY
+from trainer.modeling import load_trunk
+from trainer.recipes.evaluate import evaluate
+from trainer.recipes.ppo import train_policy
+from trainer.recipes.reward_model import NAME as REWARD
+from trainer.recipes.reward_model import Normalisation, fit_reward_model, load_reward_model
+
+log = logging.getLogger(__name__)
+Made = TypeVar("Made")
+Kind = TypeVar("Kind", RewardModelConfig, PpoConfig, EvaluateConfig)
+PATIENCE = 60.0
+"""Seconds that a write waits for a database that is being restarted."""
+LIVE = "live"
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """A RunWriter that waits for a database that is being restarted."""
+
+    writer: RunWriter
+
+    def start(self, steps: int) -> None:
+        patiently(lambda: self.writer.start(steps))
+
+    def progress(self, step: int, phase: str) -> None:
+        patiently(lambda: self.writer.progress(step, phase))
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        patiently(lambda: self.writer.metrics(step, values))
+
+    def checkpoint(self, digest: str) -> None:
+        patiently(lambda: self.writer.checkpoint(digest))
+
+
+def patiently(work: Callable[[], Made], patience: float = PATIENCE) -> Made:
+    """`work()`, again and again while the database cannot be reached. Everything handed in here may happen twice."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return work()
+        except OperationalError:
+            if time.monotonic() > until:
+                raise
+            log.warning("the database does not answer, trying again")
+            time.sleep(1)
+
+
+@dataclass
+class Execution:
+    """One attempt at a round: its rows, and what is loaded for it."""
+
+    settings: Settings
+    uow: UnitOfWork
+    job_id: int
+    fence: int
+    round: Round
+    parent: Model
+    context: Context
+    made: dict[str, Json] = field(default_factory=dict)
+    """Results of the runs that are done, by recipe."""
+
+    @property
+    def store(self) -> ArtifactStore:
+        return self.context.store
+
+    def of_run(self, run: Run) -> Context:
+        """The context of one run: where it reports, its seed, its checkpoints."""
+        report = Reporter(RunWriter(self.uow, self.job_id, self.fence, run.id))
+        checkpoints = Checkpoints(self.store, report, f"run {run.id}", run.checkpoint)
+        return replace(self.context, report=report, checkpoints=checkpoints, seed=run.seed)
+
+    def transact(self, work: Callable[[Session], Made]) -> Made:
+        """One fenced transaction."""
+
+        def once() -> Made:
+            with self.uow() as db:
+                jobs.hold(db, self.job_id, self.fence)
+                return work(db)
+
+        return patiently(once)
+
+
+def execute(settings: Settings, uow: UnitOfWork, job_id: int, fence: int) -> None:
+    """Execute the round of a claimed job to its verdict.
+
+    Raises LostFence, Cancelled; any other error has been written to its run as a sentence.
+    """
+    with uow() as db:
+        round_id = int(db.get_one(Job, job_id).payload["round_id"])
+        jobs.hold(db, job_id, fence)
+        runs.begin_round(db, round_id)
+        asked = db.get_one(Round, round_id)
+        db.refresh(asked)
+        parent = db.get_one(Model, asked.parent_model_id)
+        pipeline = list(db.scalars(select(Run).where(Run.round_id == round_id).order_by(Run.position)))
+    path = ensure_base_model(settings)
+    store = ArtifactStore(settings.artifacts)
+    report = Reporter(RunWriter(uow, job_id, fence, pipeline[0].id))
+    trunk, tokenizer = load_trunk(settings, path), load_tokenizer(path)
+    context = Context(trunk, tokenizer, store, report, Checkpoints(store, report, ""), 0)
+    execution = Execution(settings, uow, job_id, fence, asked, parent, context)
+    for run in pipeline:
+        if run.state != "done":
+            execute_run(execution, run)
+        else:
+            execution.made[run.recipe] = run.result
+    conclude(execution)
+
+
+def execute_run(execution: Execution, run: Run) -> None:
+    """One run. An error becomes a sentence in its row."""
+    writer = RunWriter(execution.uow, execution.job_id, execution.fence, run.id)
+    log.info("run starts", extra={"action": "run", "run": run.id, "recipe": run.recipe})
+    torch.manual_seed(run.seed)
+    try:
+        result = RECIPES[run.recipe](execution, run)
+    except (LostFence, Cancelled):
+        raise
+    except AppError as error:
+        sentence = str(error)
+        patiently(lambda: writer.failed(sentence))
+        raise
+    patiently(lambda: writer.done(result))
+    execution.made[run.recipe] = result
+
+
+def config_of(run: Run, kind: type[Kind]) -> Kind:
+    """The run's stored config, checked again."""
+    config = make_config(run.recipe, overrides=run.config)
+    if not isinstance(config, kind):
+        raise RecipeError(f"Run {run.id} is called {run.recipe} but is configured as another recipe.")
+    return config
+
+
+def run_reward_model(execution: Execution, run: Run) -> Json:
+    """Fit the reward model on the round's snapshot and register it."""
+    config = config_of(run, RewardModelConfig)
+    groups = execution.transact(lambda db: read_groups(db, execution.round.snapshot_id, execution.context))
+    fitted = fit_reward_model(config, groups, execution.of_run(run))
+    normalisation = vars(fitted.normalisation)
+    model = execution.transact(
+        lambda db: registry.register(
+            db,
+            execution.round.project_id,
+            "reward",
+            run.id,
+            None,
+            fitted.digest,
+            execution.parent.base_model,
+            normalisation=normalisation,
+            metrics=fitted.metrics,
+        )
+    )
+    low, high = fitted.interval
+    interval = {"held_out_accuracy_low": low, "held_out_accuracy_high": high}
+    return {"model_id": model.id, "artifact": fitted.digest, "metrics": fitted.metrics, **interval}
+
+
+def run_ppo(execution: Execution, run: Run) -> Json:
+    """Train the policy from the one that was live when the round started, and register the candidate."""
+    config = config_of(run, PpoConfig)
+    prompts = execution.transact(lambda db: read_prompts(db, execution, "train", longest=config.max_tokens))
+    normalisation = reward_on_trunk(execution)
+    trained = train_policy(
+        config, prompts, normalisation, execution.of_run(run), start=artifact(execution.store, execution.parent)
+    )
+    model = execution.transact(
+        lambda db: registry.register(
+            db,
+            execution.round.project_id,
+            "policy",
+            run.id,
+            execution.parent.id,
+            trained.digest,
+            execution.parent.base_model,
+            metrics=trained.metrics,
+        )
+    )
+    return {"model_id": model.id, "artifact": trained.digest, "stopped": trained.stopped, "metrics": trained.metrics}
+
+
+def run_evaluate(execution: Execution, run: Run) -> Json:
+    """Compare the candidate with the live policy and the base on held-out prompts."""
+    config = config_of(run, EvaluateConfig)
+    trunk = execution.context.trunk
+    prompts = execution.transact(lambda db: read_prompts(db, execution, "validation", longest=config.max_tokens))
+    normalisation = reward_on_trunk(execution)
+    for name in set(trunk.settings) - {REWARD}:
+        trunk.drop_adapter(name)
+    trunk.load_adapter(POLICY, execution.store.verify(execution.made["ppo"]["artifact"]))
+    live = artifact(execution.store, execution.parent)
+    if live is not None:
+        trunk.load_adapter(LIVE, live)
+    made = evaluate(
+        config,
+        prompts,
+        normalisation,
+        execution.of_run(run),
+        candidate=POLICY,
+        live=None if live is None else LIVE,
+    )
+    return {"samples": made.digest, "metrics": made.metrics}
+
+
+RECIPES: dict[str, Callable[[Execution, Run], Json]] = {
+    "reward_model": run_reward_model,
+    "ppo": run_ppo,
+    "evaluate": run_evaluate,
+}
+
+
+def conclude(execution: Execution) -> None:
+    """Put the candidate before the gate and apply the verdict; the job is done in the same transaction."""
+    made = execution.made
+    figures: dict[str, Any] = {**made["reward_model"]["metrics"], **made["evaluate"]["metrics"]}
+    verdict = gate(GateLimits.model_validate(execution.round.config.get("gate", {})), figures)
+
+    def decide(db: Session) -> None:
+        runs.finish_round(db, execution.round.id, int(made["ppo"]["model_id"]), verdict)
+        jobs.finish(db, execution.job_id, execution.fence)
+
+    execution.transact(decide)
+
+
+def artifact(store: ArtifactStore, model: Model) -> Path | None:
+    """The verified directory of a policy; None for the base model."""
+    return None if model.artifact_hash is None else store.verify(model.artifact_hash)
+
+
+def reward_on_trunk(execution: Execution) -> Normalisation:
+    """The round's stored reward model, loaded and frozen."""
+    return load_reward_model(
+        execution.context.trunk, execution.store.verify(execution.made["reward_model"]["artifact"])
+    )
+
+
+def read_groups(db: Session, snapshot_id: int, context: Context) -> list[Group]:
+    """The snapshot's pairs by prompt, with the exact tokens of the completions that we sampled."""
+    pairs = list(pairs_of(db, snapshot_id))
+    ids = {i for pair in pairs for i in (pair.first_trajectory_id, pair.second_trajectory_id)}
+    rows = db.execute(
+        select(Step.trajectory_id, Step.token_ids).where(
+            Step.trajectory_id.in_(ids), Step.actor == "agent", Step.token_ids.is_not(None)
+        )
+    ).tuples()
+    return group_pairs(pairs, context.tokenizer, {owner: tokens for owner, tokens in rows if tokens})
+
+
+def read_prompts(db: Session, execution: Execution, split: str, *, longest: int) -> list[PromptTokens]:
+    """The project's prompts of a split that leave room for an answer. Raises RecipeError when there are none."""
+    rows = db.execute(
+        select(Prompt.id, Prompt.messages)
+        .where(Prompt.project_id == execution.round.project_id, Prompt.split == split, Prompt.archived_at.is_(None))
+        .order_by(Prompt.id)
+    ).tuples()
+    tokenizer, room = execution.context.tokenizer, execution.context.trunk.max_length - longest
+    every = [PromptTokens(number, messages, tokenizer.encode_chat(messages)) for number, messages in rows]
+    fitting = [prompt for prompt in every if len(prompt.token_ids) <= room]
+    if not fitting:
+        raise RecipeError(f"The project has no prompts in its {split} split that fit the model.")
+    return fitting
