@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from fastapi import Request
-from sqlalchemy import select
+from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session
 
 from app.core.errors import Forbidden, NotFound, SignInNeeded
 from app.core.projects import project_by_slug
-from app.core.records import Membership, Project, User
+from app.core.records import Membership, Project, Record, User
 from app.web.sessions import load_session
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -50,11 +51,17 @@ def public(handler: Handler) -> Handler:
     return handler
 
 
+def plain_copy(row: Record) -> SimpleNamespace:
+    """The columns of a row, for the page's frame: they stay readable when the transaction is rolled back."""
+    return SimpleNamespace(**{one.key: getattr(row, one.key) for one in inspect(type(row)).column_attrs})
+
+
 def visitor(request: Request, db: Session) -> User | None:
     """The signed-in person, or None. Remembered for the page's frame."""
     if not hasattr(request.state, "user"):
         found = load_session(db, request)
         request.state.session_id, request.state.user = (found[0].id, found[1]) if found else (None, None)
+        request.state.shown_user = plain_copy(found[1]) if found else None
     user: User | None = request.state.user
     return user
 
@@ -89,7 +96,7 @@ def member(db: Session, request: Request, slug: str, *roles: str) -> Access:
     if role is None:
         raise NotFound
     access = Access(user, project, role)
-    request.state.access = access
+    request.state.shown_project, request.state.access = plain_copy(project), access
     if roles and role not in (*roles, "owner"):
         raise Forbidden(f"This page is for other roles of {project.name}. Yours is {role}.")
     return access

@@ -39,15 +39,15 @@ def render(request: Request, template: str, /, status: int = 200, **context: Any
     environment: Environment = request.app.state.templates
     whole = not template.rpartition("/")[2].startswith("_")
     flash = heard(request) if whole else None
-    html = environment.get_template(template).render(**frame(request), flash=flash, **context)
+    html = environment.get_template(template).render({**frame(request), "flash": flash, **context})
     response = HTMLResponse(html, status_code=status)
     _cookies(request, response, flash is not None)
     return response
 
 
 def frame(request: Request) -> dict[str, Any]:
-    """What base.html reads. A page's own context must not use these names."""
-    user = getattr(request.state, "user", None)
+    """What base.html reads. A page's own context goes before it."""
+    user = getattr(request.state, "shown_user", None)
     access = getattr(request.state, "access", None)
     preferences: Mapping[str, Any] = user.preferences if user else {}
     return {
@@ -56,9 +56,9 @@ def frame(request: Request) -> dict[str, Any]:
         "preferences": preferences,
         "theme": preferences.get("theme", "auto"),
         "csrf_token": csrf_token(request),
-        "project": access.project if access else None,
-        "role": access.role if access else None,
+        "project": getattr(request.state, "shown_project", None),
         "access": access,
+        "role": access.role if access else None,
         "path": request.url.path,
         "url_for": address_of(request.app),
     }
