@@ -59,6 +59,8 @@ def sign_in(client: TestClient) -> Callable[[User], TestClient]:
     """`sign_in(user)` gives the browser, signed in as them, its CSRF token sent with every request."""
 
     def sign(user: User) -> TestClient:
+        client.cookies.clear()
+        client.headers.pop("X-CSRF-Token", None)
         token = csrf(client, "/sign-in")
         form = {"csrf_token": token, "email": user.email, "password": factories.PASSWORD}
         assert client.post("/sign-in", data=form).status_code == 303
