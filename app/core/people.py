@@ -84,5 +84,5 @@ def public_address(settings: Settings) -> str:
     """Where people reach the pages: scheme, host and port, without a slash at the end."""
     if settings.public_url:
         return settings.public_url.rstrip("/")
-    host = "localhost" if settings.host in ("0.0.0.0", "::", "127.0.0.1", "::1") else settings.host  # noqa: S104
+    host = "localhost" if settings.host in ("0.0.0.0", "::", "127.0.0.1", "::1") else settings.host  # noqa: S104 - compared
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
