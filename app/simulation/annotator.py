@@ -1,0 +1,113 @@
+"""A simulated annotator: takes an invite, signs in, reads the label page and answers it, all over HTTP."""
+
+import random
+import secrets
+import time
+from dataclasses import dataclass
+
+import httpx
+
+from app.core.errors import AppError
+from app.simulation.page import LabelPage, ShownTask
+from app.simulation.tastes import Taste
+
+RETRY_SECONDS = 1.0
+
+
+class Turned(AppError):
+    """The server refused what a person in a browser could do."""
+
+
+@dataclass(frozen=True)
+class Character:
+    """What an annotator likes and how reliably it says so."""
+
+    taste: Taste
+    noise: float = 0.0
+    """Probability of the opposite answer."""
+    random_answers: bool = False
+    """A control: a coin decides every answer, so that the labels carry no information."""
+
+    def choice(self, first: str, second: str, draw: random.Random) -> str:
+        """a, b or same, for the texts as they stand from left to right."""
+        if self.random_answers:
+            return draw.choice("ab")
+        difference = self.taste(first) - self.taste(second)
+        if difference == 0:
+            return "same"
+        better, worse = ("a", "b") if difference > 0 else ("b", "a")
+        return worse if draw.random() < self.noise else better
+
+
+class Annotator:
+    """One person with one browser. `patience` is how long it tries while the server does not answer, in seconds."""
+
+    def __init__(
+        self, address: str, project: str, character: Character, *, seed: int, name: str, patience: float = 120
+    ) -> None:
+        self.name = name
+        self._character = character
+        self._draw = random.Random(seed)  # noqa: S311  answers must be repeatable
+        self._at = f"/projects/{project}/label"
+        self._patience = patience
+        self._email, self._password = "", ""
+        self._http = httpx.Client(base_url=address, timeout=30, trust_env=False)
+
+    def join(self, invite: str, email: str) -> None:
+        """Make an account from an invite link's token, sign out, and sign in as one does the next morning."""
+        self._email, self._password = email, secrets.token_urlsafe(24)
+        page = self._read(f"/invite/{invite}")
+        account = {"name": self.name, "email": email, "password": self._password}
+        self._post(f"/invite/{invite}", account | {"csrf_token": page.csrf}, expects=303)
+        self._post("/sign-out", {"csrf_token": self._read("/").csrf}, expects=303)
+        self.sign_in()
+
+    def sign_in(self) -> None:
+        """Fill in the sign-in form."""
+        form = {"csrf_token": self._read("/sign-in").csrf, "email": self._email, "password": self._password}
+        self._post("/sign-in", form, expects=303)
+
+    def tasks(self) -> tuple[list[ShownTask], str]:
+        """The tasks that stand on the label page now, and its CSRF token. No task while the pool is empty."""
+        page = self._read(self._at)
+        return [task for task in page.tasks if len(task.answers) == 2 and task.form.get("key")], page.csrf
+
+    def answer(self, task: ShownTask, csrf: str) -> str:
+        """Send one answer; the same key again when no acknowledgement came. Returns the choice."""
+        choice = self._character.choice(task.answers[0], task.answers[1], self._draw)
+        form = task.form | {"csrf_token": csrf, "choice": choice, "input_method": "key"}
+        self._post(f"{self._at}/answer", form, expects=200, accept="application/json")
+        return choice
+
+    def close(self) -> None:
+        """Close the browser."""
+        self._http.close()
+
+    def _read(self, path: str) -> LabelPage:
+        response = self._send("GET", path)
+        for _ in range(5):
+            if not response.is_redirect:
+                break
+            response = self._send("GET", response.headers["location"])
+        if response.status_code != 200:
+            raise Turned(f"{path} answered {response.status_code}.")
+        return LabelPage(response.text)
+
+    def _post(self, path: str, form: dict[str, str], *, expects: int, accept: str = "text/html") -> None:
+        response = self._send("POST", path, data=form, headers={"Accept": accept})
+        if response.status_code != expects:
+            raise Turned(f"{path} answered {response.status_code}: {response.text[:300]}")
+
+    def _send(self, method: str, path: str, **options: object) -> httpx.Response:
+        """One request, repeated while the server is away or busy, as a browser's outbox does."""
+        until = time.monotonic() + self._patience
+        while True:
+            try:
+                response = self._http.request(method, path, **options)  # type: ignore[arg-type]
+            except httpx.TransportError:
+                if time.monotonic() > until:
+                    raise
+            else:
+                if response.status_code not in (429, 500, 502, 503) or time.monotonic() > until:
+                    return response
+            time.sleep(RETRY_SECONDS)
