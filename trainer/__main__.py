@@ -17,7 +17,7 @@ COMMANDS = {
     "work": ("trainer.worker", "work", "the worker: claims rounds and trains"),
     "run": ("trainer.worker", "run", "one round in this process (the worker starts it)"),
 }
-"""name → (module, function, help). A function takes the settings and the remaining arguments; its result is the exit code."""
+"""name → (module, function, help). A function takes settings and the other arguments and returns the exit code."""
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""The trunk: log-probs equal the plain formula, padding and chunks change nothing, adapters do what their maths says."""
+"""The trunk: log-probs equal the plain formula, padding and chunks change nothing, adapters do their maths."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ def disturb(trunk: Trunk, name: str, seed: int = 1) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in trunk.parameters_of(name):
-            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.05)
 
 
 def shifted_logprobs(trunk: Trunk, ids: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:

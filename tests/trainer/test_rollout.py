@@ -1,4 +1,4 @@
-"""The decode loop and its sampler: log-probs, seeds, stopping, nucleus, and independence of what else is in the batch."""
+"""The decode loop and its sampler: log-probs, seeds, stopping, nucleus, and no influence of what else is in the batch."""
 
 from collections import Counter
 from pathlib import Path
@@ -145,7 +145,7 @@ def test_sampling_is_distributed_as_softmax_says() -> None:
     expected = (logits / 0.7).softmax(-1)
     assert logprobs[-1] == pytest.approx(float(expected[tokens[-1]].log()), abs=1e-5)
     counts = torch.zeros(700).index_add_(0, torch.tensor(tokens), torch.ones(draws))
-    # Pearson's statistic over tokens expected at least 5 times: mean = degrees of freedom, 5 standard deviations allowed
+    # Pearson's statistic over tokens expected at least 5 times; 5 standard deviations from its mean are allowed
     often = expected * draws >= 5
     statistic = float((((counts - expected * draws) ** 2) / (expected * draws))[often].sum())
     freedom = int(often.sum())
