@@ -1,0 +1,1 @@
+"""Pages that sum up: overview and audit log."""

@@ -1,0 +1,1 @@
+"""Pages of models, deployments and the playground."""

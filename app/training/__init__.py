@@ -1,0 +1,1 @@
+"""Pages of rounds: start, watch, decide."""

@@ -1,0 +1,79 @@
+"""The form that starts a round: a preset and a few values; what is left empty keeps the preset's value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.core.errors import InvalidConfig, InvalidInput, Problem
+from app.core.projects import settings_of
+from app.core.recipes import PRESETS, config_json, make_config
+from app.core.records import Project
+from app.core.runs import Overrides, round_configs
+
+FIELDS: tuple[tuple[str, str, str], ...] = (
+    ("reward_model.epochs", "Reward model: epochs", "Passes over the training pairs."),
+    ("reward_model.learning_rate", "Reward model: learning rate", "Falls to 0 over the run."),
+    ("ppo.steps", "PPO: steps", "Each one samples answers, scores them and updates the policy."),
+    ("ppo.learning_rate", "PPO: learning rate", "Falls to 0 over the run."),
+    ("ppo.kl_target", "PPO: KL to steer to", "Nats per answer between candidate and base."),
+    ("evaluate.prompts", "Evaluate: prompts", "Held-out prompts on which candidate and live policy meet."),
+)
+"""name, label, meaning of the values that can be changed by hand."""
+
+
+@dataclass(frozen=True)
+class RoundForm:
+    """A form that was read without problems."""
+
+    preset: str
+    overrides: Overrides
+    seed: int | None
+    note: str
+
+
+def defaults(project: Project, preset: str | None = None) -> dict[str, Any]:
+    """What each value is when its field stays empty: "ppo.steps" → 14."""
+    chosen = preset if preset in PRESETS else settings_of(project).training.preset
+    training = settings_of(project).training
+    return {
+        f"{recipe}.{name}": value
+        for recipe in ("reward_model", "ppo", "evaluate")
+        for name, value in config_json(make_config(recipe, chosen, dict(training.overrides.get(recipe, {})))).items()
+    }
+
+
+def parse(project: Project, form: Mapping[str, Any]) -> RoundForm:
+    """The checked form; raises InvalidInput with the names of fields that do not fit."""
+    preset = str(form.get("preset") or settings_of(project).training.preset)
+    problems: list[Problem] = []
+    overrides: Overrides = {}
+    if preset not in PRESETS:
+        problems.append(Problem("preset", f"There are {', '.join(PRESETS)}."))
+        preset = "laptop"
+    for name, default in defaults(project, preset).items():
+        text = str(form.get(name) or "").strip()
+        if not text:
+            continue
+        recipe, setting = name.split(".")
+        try:
+            overrides.setdefault(recipe, {})[setting] = type(default)(text)
+        except ValueError:
+            problems.append(Problem(name, f"{text} is not a {'whole number' if type(default) is int else 'number'}."))
+    problems += _impossible(project, overrides, preset)
+    seed = str(form.get("seed") or "").strip()
+    if seed and not (seed.isdecimal() and int(seed) < 2**31):
+        problems.append(Problem("seed", "A whole number below 2,147,483,648."))
+    if problems:
+        raise InvalidInput(problems)
+    return RoundForm(preset, overrides, int(seed) if seed else None, str(form.get("note") or "").strip()[:500])
+
+
+def _impossible(project: Project, overrides: Overrides, preset: str) -> list[Problem]:
+    found = []
+    for recipe, values in overrides.items():
+        for name, value in values.items():
+            try:
+                round_configs(project, {recipe: {name: value}}, preset)
+            except InvalidConfig as error:
+                found.append(Problem(f"{recipe}.{name}", str(error)))
+    return found
