@@ -77,7 +77,7 @@ class Checkpoints:
         return Saved(tensors, about["state"])
 
     def drop(self) -> None:
-        """Remove the newest checkpoint: a finished run needs none."""
+        """Remove the newest checkpoint."""
         if self.newest is not None:
             self.store.drop(self.newest)
         self.newest = None

@@ -156,7 +156,15 @@ def execute_run(execution: Execution, run: Run) -> None:
         patiently(lambda: writer.failed(sentence))
         raise
     patiently(lambda: writer.done(result))
+    drop_checkpoint(execution, run.id)
     execution.made[run.recipe] = result
+
+
+def drop_checkpoint(execution: Execution, run_id: int) -> None:
+    """A run that is done needs no checkpoint. Not before: a kill in between would start it from nothing."""
+    newest = execution.transact(lambda db: db.scalar(select(Run.checkpoint).where(Run.id == run_id)))
+    if newest is not None:
+        execution.store.drop(newest)
 
 
 def config_of(run: Run, kind: type[Kind]) -> Kind:
@@ -277,7 +285,7 @@ def read_groups(db: Session, snapshot_id: int, context: Context) -> list[Group]:
         select(Step.trajectory_id, Step.token_ids).where(
             Step.trajectory_id.in_(ids), Step.actor == "agent", Step.token_ids.is_not(None)
         )
-    ).tuples()
+    )
     return group_pairs(pairs, context.tokenizer, {owner: tokens for owner, tokens in rows if tokens})
 
 
@@ -287,7 +295,7 @@ def read_prompts(db: Session, execution: Execution, split: str, *, longest: int)
         select(Prompt.id, Prompt.messages)
         .where(Prompt.project_id == execution.round.project_id, Prompt.split == split, Prompt.archived_at.is_(None))
         .order_by(Prompt.id)
-    ).tuples()
+    )
     tokenizer, room = execution.context.tokenizer, execution.context.trunk.max_length - longest
     every = [PromptTokens(number, messages, tokenizer.encode_chat(messages)) for number, messages in rows]
     fitting = [prompt for prompt in every if len(prompt.token_ids) <= room]

@@ -6,7 +6,7 @@ in docs/training.md. One trunk: no adapter = reference, `policy`, `reward` + hea
 Left out on purpose: several machines, gradient checkpointing, a pre-training gradient mix, an average of the weights.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -40,6 +40,8 @@ class State:
     best_step: int = 0
     stopped: str = ""
     """Why the run ended early."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """Of the newest step."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def train_policy(  # noqa: PLR0915 - the recipe, read top to bottom
     if saved is not None:
         checkpoints.unpack_optimiser(optimiser, saved.tensors)
         state = State(**saved.state)
-    figures: dict[str, float] = {}
+    figures = state.figures
 
     for step in range(state.step, config.steps):
         if state.stopped:
@@ -143,6 +145,7 @@ def train_policy(  # noqa: PLR0915 - the recipe, read top to bottom
         state.cursor += config.prompts_per_step
         state.step = step + 1
         figures["data/episodes"] = float(state.step * len(experience.sequences))
+        state.figures = figures
         report.metrics(state.step, figures)
         if state.step % config.checkpoint_every == 0 or state.step == config.steps:
             context.checkpoints.save(everything(config, context, optimiser), asdict(state))

@@ -116,7 +116,6 @@ def fit_reward_model(config: RewardModelConfig, groups: Sequence[Group], context
     metrics, interval = held_out_figures(difference, target, normalisation.temperature)
     report.metrics(len(plan), metrics)
     digest = store(context, normalisation, metrics, predictions, step=len(plan))
-    context.checkpoints.drop()
     return Fitted(digest, normalisation, metrics, interval)
 
 
