@@ -85,9 +85,10 @@ def table(rounds: Sequence[Json], requests: Json | None) -> str:
             for name in ("gain_over_base", "gain_over_live")
         ]
         kl = one.get("evaluate", {}).get("evaluate/kl")
+        shown_kl = "–" if kl is None else f"{kl:.2f}"
         lines.append(
             f"{one['round']:<6} {one['state']:<10} {one['labels']['placed']:>6}  {share:<23} "
-            f"{gains[0]:<23} {gains[1]:<23} {'–' if kl is None else f'{kl:.2f}':<6} {one.get('seconds', 0) / 60:.1f} min"
+            f"{gains[0]:<23} {gains[1]:<23} {shown_kl:<6} {one.get('seconds', 0) / 60:.1f} min"
         )
     if requests:
         lines.append(
