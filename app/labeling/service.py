@@ -55,20 +55,17 @@ def progress(db: Session, project: Project, user: User) -> Progress:
 def history(db: Session, project: Project, user: User, *, limit: int = 50) -> list[Remembered]:
     """The person's newest acts as sentences, newest first; `newest` marks the one that Undo takes back."""
     found = acts(db, project, user, limit=limit)
-    prompts: dict[int, str] = dict(
-        db.execute(
-            select(Task.id, Prompt.messages[-1]["content"].as_string())
-            .join(Prompt, Prompt.id == Task.prompt_id)
-            .where(Task.id.in_([assignment.task_id for assignment, _ in found]))
-        )
-        .tuples()
-        .all()
+    rows = db.execute(
+        select(Task.id, Prompt.messages)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .where(Task.id.in_([assignment.task_id for assignment, _ in found]))
     )
+    prompts = {task_id: excerpt(messages[-1]["content"]) for task_id, messages in rows}
     return [
         Remembered(
             kind=outcome.kind,
             sentence=outcome.sentence,
-            prompt=excerpt(prompts[assignment.task_id]),
+            prompt=prompts[assignment.task_id],
             at=at,
             late=outcome.late,
             newest=index == 0,

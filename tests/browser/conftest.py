@@ -26,8 +26,13 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-LONG = "\n\n".join(f"Paragraph {number} says *something* about `code` and life, at some length." for number in range(14))
-CODE = "Use a set:\n\n```python\ndef unique(orders):\n    seen = set()  # fast\n    return [o for o in orders]\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |"
+LONG = "\n\n".join(
+    f"Paragraph {number} says *something* about `code` and life, at some length." for number in range(14)
+)
+CODE = (
+    "Use a set:\n\n```python\ndef unique(orders):\n    seen = set()  # fast\n    return [o for o in orders]\n```\n\n"
+    "| a | b |\n|---|---|\n| 1 | 2 |"
+)
 
 
 @pytest.fixture(scope="session")
@@ -88,10 +93,16 @@ def annotator(db: Session) -> User:
 def project(db: Session, annotator: User) -> Project:
     """A project with twelve comparisons."""
     project = factories.make_project(
-        db, slug="everyday", name="Everyday assistant", members={annotator: "annotator"}, guidelines="# Helpful first\n\nThen short."
+        db,
+        slug="everyday",
+        name="Everyday assistant",
+        members={annotator: "annotator"},
+        guidelines="# Helpful first\n\nThen short.",
     )
     for number in range(12):
-        prompt = factories.make_prompt(db, project, f"Question {number}: how do I remove duplicates from a list of orders?")
+        prompt = factories.make_prompt(
+            db, project, f"Question {number}: how do I remove duplicates from a list of orders?"
+        )
         texts = (f"{LONG}\n\nEnd {number} one.", f"{CODE}\n\nEnd {number} two.")
         factories.make_task(db, prompt, [factories.make_completion(db, prompt, text) for text in texts])
     db.commit()
