@@ -83,7 +83,6 @@ class Worker:
         environment = {
             **os.environ,
             "PALATE_HOME": str(self.settings.home),
-            "PALATE_DATABASE_URL": self.settings.dsn,
             "PALATE_BASE_MODEL": self.settings.base_model,
             "PALATE_DTYPE": self.settings.dtype,
             "PALATE_DEVICE": self.settings.device,
@@ -91,6 +90,8 @@ class Worker:
             "PALATE_PROCESS": "training",
             "PALATE_LOG_LEVEL": self.settings.log_level,
         }
+        if self.settings.database_url is not None:
+            environment["PALATE_DATABASE_URL"] = self.settings.dsn
         return subprocess.Popen(command, cwd=ROOT, env=environment)
 
     def watch(self, job: Job, child: "subprocess.Popen[bytes]") -> None:
