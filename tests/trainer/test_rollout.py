@@ -1,4 +1,4 @@
-"""The decode loop and its sampler: log-probs, seeds, stopping, nucleus, and no influence of what else is in the batch."""
+"""The decode loop and its sampler: log-probs, seeds, stopping, nucleus, and no influence of the rest of the batch."""
 
 from collections import Counter
 from pathlib import Path
