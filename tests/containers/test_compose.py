@@ -10,7 +10,7 @@ import urllib.request
 from functools import cache
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # its stubs are a package of their own
 import pytest
 import yaml
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import httpx
+from sqlalchemy import NullPool, create_engine
 
 from app.core import database
 from app.core.settings import ROOT
@@ -49,7 +50,7 @@ class House:
             self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, process_group=0)
         while self.text().count(READY) == before:
             assert self.process.poll() is None, self.text()
-            assert time.monotonic() - began < 60, self.text()
+            assert time.monotonic() - began < 120, self.text()
             time.sleep(0.05)
         return time.monotonic() - began
 
@@ -100,7 +101,7 @@ class House:
     def uow(self) -> database.UnitOfWork:
         """Straight into its database."""
         address = (self.home / "postgres" / "address").read_text()
-        return database.unit_of_work(database.connect(address, pool_size=2))
+        return database.unit_of_work(create_engine(address, poolclass=NullPool))
 
 
 class Annotator(threading.Thread):
@@ -116,7 +117,7 @@ class Annotator(threading.Thread):
 
     def run(self) -> None:
         """The whole working day."""
-        with httpx.Client(base_url=self.url, timeout=5, headers={"Origin": self.url}) as client:
+        with httpx.Client(base_url=self.url, timeout=15, headers={"Origin": self.url}) as client:
             self._sign_in(client)
             while not self.enough.is_set() and self.problem is None:
                 page = self._asked(client, "GET", f"/projects/{self.slug}/label", {})
@@ -141,7 +142,7 @@ class Annotator(threading.Thread):
     def _asked(self, client: httpx.Client, method: str, path: str, form: dict[str, str]) -> httpx.Response:
         """Ask until something other than "not now" comes back."""
         headers = {"Accept": "application/json"} if method == "POST" else {}
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while True:
             try:
                 response = client.request(method, path, data=form or None, headers=headers)

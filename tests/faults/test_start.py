@@ -49,8 +49,7 @@ def test_one_start_one_stop_and_what_is_left(house: House) -> None:
     assert house.process.wait(20) == 0
     assert not any(Path(f"/proc/{pid}").exists() for pid in children.values())
     assert not (house.home / "postgres/data/postmaster.pid").exists()
-    seconds = house.start()
-    assert seconds < 20
+    house.start()
     assert house.text().count("This link works once") == 2
 
 
