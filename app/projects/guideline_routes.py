@@ -18,6 +18,15 @@ router = APIRouter(prefix="/projects/{slug}/guidelines")
 Text = Annotated[str, Form()]
 
 
+@router.get("", name="guidelines")
+def guidelines_page(request: Request, slug: str) -> Response:
+    """What is in force, for everybody who works here."""
+    with request.app.state.uow() as db:
+        access = member(db, request, slug)
+        versions = service.guidelines_of(db, access.project.id)
+        return render(request, "projects/guidelines_read.html", shown=versions[0][0] if versions else None)
+
+
 @router.get("/edit")
 def editor(request: Request, slug: str) -> Response:
     """The newest version, ready to be changed."""

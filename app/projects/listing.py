@@ -26,6 +26,8 @@ class Card:
     """Rounds that wait for an admin; 0 for everybody else."""
     live: str | None
     people_today: int
+    worked: bool
+    """Whether the person was ever served a task here."""
 
 
 def cards(db: Session, user: User) -> list[Card]:
@@ -53,6 +55,7 @@ def cards(db: Session, user: User) -> list[Card]:
             decisions=decisions.get(project.id, 0) if role in ("owner", "admin") else 0,
             live=f"v{live[project.id]}" if project.id in live else None,
             people_today=people.get(project.id, 0),
+            worked=project.id in last,
         )
         for project, role in rows
     ]

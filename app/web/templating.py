@@ -26,7 +26,14 @@ def make_environment(files: VersionedFiles, *, strict: bool = False) -> Environm
         lstrip_blocks=True,
         undefined=StrictUndefined if strict else Undefined,
     )
-    environment.filters |= {"ago": ago, "moment": moment, "number": number, "percent": percent, "size": size}
+    environment.filters |= {
+        "ago": ago,
+        "browser": browser,
+        "moment": moment,
+        "number": number,
+        "percent": percent,
+        "size": size,
+    }
     environment.globals |= {"static": files.address, "to_html": to_html, "plain": plain}
     return environment
 
@@ -112,6 +119,16 @@ def number(value: float | None, digits: int = 0) -> str:
 def percent(value: float | None, digits: int = 0) -> str:
     """A share of 1 as `71.8 %`."""
     return "–" if value is None else f"{value * 100:.{digits}f}{NBSP}%"
+
+
+def browser(user_agent: str) -> str:
+    """`Firefox on Linux`, as far as a user agent tells."""
+    programs = ("Edg", "OPR", "Firefox", "Chrome", "Safari", "curl", "python-httpx")
+    systems = ("Android", "iPhone", "iPad", "Windows", "Mac OS", "Linux")
+    names = {"Edg": "Edge", "OPR": "Opera", "python-httpx": "A program"}
+    program = next((one for one in programs if one in user_agent), None)
+    system = next((one for one in systems if one in user_agent), None)
+    return " on ".join(filter(None, (names.get(program or "", program) or "A browser", system)))
 
 
 def size(octets: float | None) -> str:
