@@ -1,4 +1,4 @@
-"""A project as it looks after some weeks: labels, rounds in each state, versions. For tests of the pages of the loop."""
+"""A project as it looks after some weeks: labels, rounds in each state, versions. For tests of pages."""
 
 import json
 import math
@@ -125,7 +125,9 @@ def samples(store: ArtifactStore) -> str:
             "candidate": "Most likely it did not rise long enough: at **18 °C** dough needs twice the time.",
             "scores": {"base": 0.1, "live": 0.41, "candidate": 1.2 + number},
         }
-        for number, question in enumerate(("Why is my bread flat?", "My sourdough is flat and sticky. What went wrong?"))
+        for number, question in enumerate(
+            ("Why is my bread flat?", "My sourdough is flat and sticky. What went wrong?")
+        )
     ]
     with store.stage() as directory:
         Path(directory / "samples.json").write_text(json.dumps(rows))
