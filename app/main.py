@@ -2,22 +2,27 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib import import_module
-from importlib.util import find_spec
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
+from app.accounts import routes as accounts
 from app.core.database import connect, unit_of_work
 from app.core.settings import Settings
+from app.data import routes as data
+from app.insights import routes as insights
+from app.labeling import routes as labeling
+from app.projects import routes as projects
+from app.serving import routes as serving
+from app.training import routes as training
 from app.web import health
 from app.web.errors import add_error_handlers
 from app.web.security import MOST_BODY, Shield, guard
 from app.web.static import VersionedFiles
 from app.web.templating import make_environment
 
-SLICES = ("accounts", "projects", "labeling", "data", "training", "serving", "insights")
+SLICES = (accounts, projects, labeling, data, training, serving, insights)
 
 
 class Palate(FastAPI):
@@ -41,9 +46,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.templates = make_environment(files)
     app.mount("/static", files, name="static")
     app.include_router(health.router)
-    for name in SLICES:
-        if find_spec(f"app.{name}") and find_spec(f"app.{name}.routes"):
-            app.include_router(import_module(f"app.{name}.routes").router)
+    for routes in SLICES:
+        app.include_router(routes.router)
     add_error_handlers(app)
     return app
 

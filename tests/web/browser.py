@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fastapi.testclient import TestClient
-from httpx import Response
 
 from app.core.records import User
 from tests.factories import PASSWORD
@@ -30,7 +29,7 @@ def token_of(client: TestClient, page: str = "/sign-in") -> str:
     return found[1]
 
 
-def post(client: TestClient, url: str, page: str = "/sign-in", **fields: Any) -> Response:
+def post(client: TestClient, url: str, page: str = "/sign-in", **fields: Any) -> Any:
     """Send a form as the page at `page` would. Dots in field names are written as two underscores."""
     data = {name.replace("__", "."): value for name, value in fields.items()}
     return client.post(url, data={"csrf_token": token_of(client, page), **data})
