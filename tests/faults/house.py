@@ -16,6 +16,7 @@ from sqlalchemy import NullPool, create_engine
 
 from app.core import database
 from app.core.settings import ROOT
+from app.processes import die_with_parent
 from tests import factories
 
 READY = "Palate is ready"
@@ -47,7 +48,14 @@ class House:
         before = self.text().count(READY)
         with self.log.open("ab") as log:
             command = [sys.executable, "-P", "-m", "app.cli", "up", "--no-train", *words]
-            self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, process_group=0)
+            self.process = subprocess.Popen(
+                command,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                process_group=0,
+                preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 - one system call, made before exec
+            )
         while self.text().count(READY) == before:
             assert self.process.poll() is None, self.text()
             assert time.monotonic() - began < 120, self.text()
