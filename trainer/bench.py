@@ -38,11 +38,11 @@ def bench_generate(settings: Settings, arguments: list[str]) -> int:
             started = time.perf_counter()
             run()
             found[kind].append(asked.rows * asked.new / (time.perf_counter() - started))
-    print(f"{trunk.dtype}, {torch.get_num_threads()} threads, {asked.rows} rows, {asked.prompt} + {asked.new} tokens")  # noqa: T201
+    print(f"{trunk.dtype}, {torch.get_num_threads()} threads, {asked.rows} rows, {asked.prompt} + {asked.new} tokens")  # noqa: T201 - a bench prints
     theirs = found["transformers.generate"]
     for kind, rates in found.items():
         ratio = statistics.median(a / b for a, b in zip(rates, theirs, strict=True))
-        print(  # noqa: T201
+        print(  # noqa: T201 - a bench prints
             f"{kind:<22} {statistics.median(rates):6.0f} tok/s ({min(rates):.0f}-{max(rates):.0f}), {ratio:.2f} times"
         )
     return 0
