@@ -51,7 +51,9 @@ def make_policy_files(store: ArtifactStore, scorer: Trunk) -> MakePolicy:
         mask[:, -1] = False
         with torch.no_grad(), scorer.use("made"):
             logprobs, _ = scorer.token_logprobs(scorer.hidden(ids), ids.roll(-1, 1), mask)
-        probes = [{"token_ids": ids[i].tolist(), "start": 10, "logprobs": logprobs[i, 9:-1].tolist()} for i in range(2)]
+        probes: list[dict[str, Any]] = [
+            {"token_ids": ids[i].tolist(), "start": 10, "logprobs": logprobs[i, 9:-1].tolist()} for i in range(2)
+        ]
         if damage == "canary":
             probes[1]["logprobs"][3] -= 0.5
         if damage == "nan":

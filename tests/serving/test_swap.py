@@ -66,7 +66,7 @@ def test_promotion_swaps_and_marks_serving(
 
 
 @pytest.mark.parametrize("damage", ["nan", "shape", "bytes", "canary", "no canary", "base"])
-def test_a_policy_that_cannot_be_trusted_is_refused(  # noqa: PLR0917  # pytest hands them in by name
+def test_a_policy_that_cannot_be_trusted_is_refused(
     damage: str,
     watcher: Watcher,
     engine_: Engine,
@@ -95,7 +95,7 @@ def test_a_policy_that_cannot_be_trusted_is_refused(  # noqa: PLR0917  # pytest 
     assert len(engine_.call(lambda: set(engine_.trunk.settings)).result()) == 1
 
 
-def test_a_restarted_server_serves_the_stored_pointer(  # noqa: PLR0917  # pytest hands them in by name
+def test_a_restarted_server_serves_the_stored_pointer(
     tiny_model: Path, store: ArtifactStore, promote: Callable[[str], int], make_policy_files: MakePolicy,
     uow: UnitOfWork, dsn: str, watcher: Watcher, engine_: Engine,
 ) -> None:  # fmt: skip
@@ -114,7 +114,7 @@ def test_a_restarted_server_serves_the_stored_pointer(  # noqa: PLR0917  # pytes
     fresh.stop()
 
 
-def test_roll_back_needs_no_reading(  # noqa: PLR0917  # pytest hands them in by name
+def test_roll_back_needs_no_reading(
     watcher: Watcher, engine_: Engine, project: Project, promote: Callable[[str], int],
     make_policy_files: MakePolicy, uow: UnitOfWork,
 ) -> None:  # fmt: skip
