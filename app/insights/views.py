@@ -178,7 +178,7 @@ def _policy_station(now: Overview) -> dict[str, Any]:
         (check for check in current.verdict.get("checks", []) if check["name"] == "win_rate"), {}
     )
     value, low, high = win.get("value"), win.get("low"), win.get("high")
-    says = f"Beats the one before in {100 * value:.1f} %" if value is not None else ""
+    says = f"Wins {100 * value:.1f} %" if value is not None else ""
     if low is not None and high is not None:
         says += f" ({100 * low:.1f} to {100 * high:.1f})"
     unit = "candidate" if current.state == "waiting" else f"of round {current.number}"

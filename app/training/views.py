@@ -142,25 +142,29 @@ def bullets(verdict: Json) -> list[Json]:
     shown = []
     for check in verdict.get("checks", []):
         upper = check["name"] in ("kl", "length_ratio")
+        figure, _, low_end = check.get("shown", "").partition(" (")
         words = check.get("condition") or check.get("sentence", "")
         if check["passed"] and not check.get("warns") and _close(check):
             words += " · close to its limit"
+        if low_end:
+            words = f"{low_end.rstrip(')')}, {words.replace('low end', 'must be')}"
         shown.append(
             {
                 **check,
                 "low": None if upper else check["limit"],
                 "high": check["limit"] if upper else None,
                 "sentence": words,
-                "shown": check.get("shown", ""),
+                "shown": figure,
             }
         )
     return shown
 
 
 def _close(check: Json) -> bool:
-    """Within a fifth of what separates it from its limit."""
+    """Within a fifth of its limit; a share within three points."""
     value = check["low"] if check["name"] == "win_rate" else check["value"]
-    return value is not None and bool(check["limit"]) and abs(value - check["limit"]) <= 0.2 * abs(check["limit"])
+    near = 0.2 * abs(check["limit"]) if check["name"] == "kl" else 0.03
+    return value is not None and abs(value - check["limit"]) <= near
 
 
 def passed(verdict: Json) -> str:

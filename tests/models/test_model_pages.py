@@ -56,7 +56,7 @@ def test_who_may_see_and_act(
 
 def test_the_page_names_what_is_live_and_where_each_came_from(admin: Person, project: Project) -> None:
     page = admin.get("/projects/bread/models").text
-    assert "<strong>v2</strong> has been live since" in page
+    assert "<strong>v2</strong> went live" in page
     assert "Roll back to v1…" in page
     assert "Ready to roll back" in page
     assert 'href="/projects/bread/rounds/2"' in page
