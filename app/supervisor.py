@@ -130,6 +130,8 @@ class Supervisor:
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
             "TOKENIZERS_PARALLELISM": "false",
+            # Policy server and trainer share the cores: a thread that waits must not spin on the other's.
+            "OMP_WAIT_POLICY": "PASSIVE",
         }
 
     # Running
