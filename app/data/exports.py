@@ -32,7 +32,13 @@ def preview(db: Session, settings: Settings, project: Project, options: ExportOp
     ids = list(db.scalars(matching(project.id, options.filter).limit(PREVIEWED)))
     key = settings.secret("pseudonym_key")
     found = islice(rows_of(db, ids, [], options, slug=project.slug, key=key), rows)
-    return [json.dumps(_cut(row), ensure_ascii=False, indent=1) for _, row in found]
+    return [_on_lines(_cut(row)) for _, row in found]
+
+
+def _on_lines(row: Json) -> str:
+    """A row as JSON with one field on each line."""
+    fields = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in row.items()]
+    return "{" + ",\n ".join(fields) + "}"
 
 
 def _cut(value: Any, length: int = 48) -> Any:

@@ -99,7 +99,7 @@ def decide_import(request: Request, slug: str, number: int) -> Response:
             counts = service.finish_import(
                 db, settings, access.project, row, leave_out_bad=leave_out, user_id=access.user.id
             )
-            words = f"{counts['added']:,} prompts are in the project."
+            words = "One prompt was added." if counts["added"] == 1 else f"{counts['added']:,} prompts were added."
     service.drop_file(settings, row)
     return say(request, see_other(request, f"/projects/{slug}/prompts"), words)
 
