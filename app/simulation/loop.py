@@ -14,7 +14,7 @@ from app.core.artifacts import ArtifactStore
 from app.core.database import UnitOfWork
 from app.core.errors import AppError
 from app.core.projects import project_by_slug
-from app.core.records import Deployment, Round, record
+from app.core.records import Deployment, Round, Run, record
 from app.core.records.base import Json
 from app.core.runs import start_round
 from app.core.settings import Settings
@@ -25,6 +25,8 @@ from app.simulation.tastes import TASTES
 from app.simulation.truth import measure, table
 
 OPEN = ("queued", "running")
+AFTER_SWAP = 5
+"""Seconds that requests go on after the new policy answers."""
 PATIENCE_FOR_RULE = 90
 """Seconds the project's rule gets to start the round; then it is started by hand."""
 
@@ -53,22 +55,17 @@ def run_loop(uow: UnitOfWork, settings: Settings, plan: Plan, output: Path, say:
     character = Character(taste, plan.noise, random_answers=plan.shuffle_labels)
     rule = _rule(uow, plan.project)
     _set_rule(uow, plan.project, rule | {"automatic": True, "new_preferences": plan.labels})
-    report: Json = {"plan": vars(plan), "rounds": [], "requests": None}
+    report: Json = {"plan": vars(plan), "rounds": []}
     crowd = Crowd(uow, settings, plan.project, character, count=plan.annotators, seed=plan.seed)
     began = time.monotonic()
-    requests = Requests(settings, plan.project)
     try:
-        if plan.requests:
-            requests.__enter__()
         for _ in range(plan.rounds):
             report["rounds"].append(_one_round(uow, settings, plan, crowd, say))
-            report |= {"seconds": time.monotonic() - began, "requests": requests.summary() if plan.requests else None}
+            report["seconds"] = time.monotonic() - began
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(json.dumps(report, indent=1, default=str) + "\n")
-            say(table(report["rounds"], report["requests"]))
+            say(table(report["rounds"]))
     finally:
-        if plan.requests:
-            requests.__exit__()
         crowd.close()
         _set_rule(uow, plan.project, rule)
     return report
@@ -85,11 +82,14 @@ def _one_round(uow: UnitOfWork, settings: Settings, plan: Plan, crowd: Crowd, sa
         )
     number = _wait_for_start(uow, plan.project, last)
     say(f"Round {number} is running.")
-    finished = _wait_for_end(uow, plan, number, say)
+    with Requests(settings, plan.project) as requests:
+        finished = _wait_for_end(uow, plan, number, say, requests)
+        if requests.started:
+            time.sleep(AFTER_SWAP)
     with uow() as db:
         figures = measure(db, ArtifactStore(settings.artifacts), finished, TASTES[plan.taste])
     labels = {"placed": tally.placed, "seconds": tally.seconds, "choices": dict(tally.choices)}
-    return figures | {"labels": labels}
+    return figures | {"labels": labels, "requests": requests.summary()}
 
 
 def _rule(uow: UnitOfWork, slug: str) -> dict[str, Any]:
@@ -124,8 +124,11 @@ def _wait_for_start(uow: UnitOfWork, slug: str, last: int) -> int:
         return start_round(db, project_by_slug(db, slug), trigger="manual").number
 
 
-def _wait_for_end(uow: UnitOfWork, plan: Plan, number: int, say: Callable[[str], None]) -> Round:
-    """The round when it has its verdict and, if it went live, the policy server answers with it."""
+def _wait_for_end(uow: UnitOfWork, plan: Plan, number: int, say: Callable[[str], None], requests: Requests) -> Round:
+    """The round when it has its verdict and, if it went live, the policy server answers with it.
+
+    Requests begin with the evaluation, so that they run across the swap without taking the training's cores.
+    """
     until, said = time.monotonic() + plan.hours * 3600, ""
     while time.monotonic() < until:
         with uow() as db:
@@ -134,6 +137,11 @@ def _wait_for_end(uow: UnitOfWork, plan: Plan, number: int, say: Callable[[str],
             serving = db.scalar(
                 select(Deployment.serving_at).where(Deployment.round_id == found.id).order_by(Deployment.id.desc())
             )
+            evaluating = db.scalar(
+                select(Run.id).where(Run.round_id == found.id, Run.recipe == "evaluate", Run.state != "queued")
+            )
+        if plan.requests and evaluating is not None:
+            requests.start()
         if found.state != said:
             said = found.state
             say(f"Round {number}: {said}")

@@ -11,7 +11,7 @@ from app.core.settings import Settings
 
 
 class Requests:
-    """`with Requests(settings, "everyday") as requests:` asks from a thread until the block ends."""
+    """`with Requests(settings, "everyday") as requests:` asks from a thread, from `start` until the block ends."""
 
     def __init__(self, settings: Settings, project: str, *, max_tokens: int = 12) -> None:
         self.versions: Counter[str] = Counter()
@@ -40,13 +40,23 @@ class Requests:
             "first_failures": self.failures[:5],
         }
 
+    @property
+    def started(self) -> bool:
+        """Whether it asks already."""
+        return self._thread.ident is not None
+
+    def start(self) -> None:
+        """Begin to ask; again changes nothing."""
+        if not self.started:
+            self._thread.start()
+
     def __enter__(self) -> Self:
-        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join()
+        if self.started:
+            self._thread.join()
         self._http.close()
 
     def _ask(self) -> None:

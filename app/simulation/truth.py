@@ -69,7 +69,7 @@ def true_score(rows: Sequence[Mapping[str, Any]], taste: Taste) -> Json:
     return figures
 
 
-def table(rounds: Sequence[Json], requests: Json | None) -> str:
+def table(rounds: Sequence[Json]) -> str:
     """The figures as lines that a person reads."""
     lines = [
         "round  state      labels  agreement (95 %)        gain over base, sd      gain over live, sd      KL     time"
@@ -90,10 +90,10 @@ def table(rounds: Sequence[Json], requests: Json | None) -> str:
             f"{one['round']:<6} {one['state']:<10} {one['labels']['placed']:>6}  {share:<23} "
             f"{gains[0]:<23} {gains[1]:<23} {shown_kl:<6} {one.get('seconds', 0) / 60:.1f} min"
         )
-    if requests:
-        lines.append(
-            f"{requests['requests']} requests meanwhile, {requests['failures']} failed: {requests['versions']}"
-        )
+        if asked := one.get("requests"):
+            lines.append(
+                f"       {asked['requests']} requests across the swap, {asked['failures']} failed: {asked['versions']}"
+            )
     return "\n".join(lines)
 
 
