@@ -130,7 +130,7 @@ def open_label(browser: Browser, server: Server, project: Project, annotator: Us
         page.fill('[name="email"]', annotator.email)
         page.fill('[name="password"]', factories.PASSWORD)
         page.press('[name="password"]', "Enter")
-        page.wait_for_selector("#task, #nothing:not([hidden])")
+        page.wait_for_selector("#dock[data-ready]", state="attached")
         return page
 
     yield opened

@@ -279,3 +279,4 @@ addEventListener("online", () => setTimeout(fill, 200));
 addEventListener("resize", panes.measure);
 document.fonts?.ready.then(panes.measure);
 setInterval(() => { if (!document.hidden) fill(); }, AGAIN);
+dock.dataset.ready = "yes"; // keys work from here on
