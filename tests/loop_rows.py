@@ -120,15 +120,20 @@ def samples(store: ArtifactStore) -> str:
         {
             "prompt_id": number,
             "messages": [{"role": "user", "content": question}],
-            "base": "There are many things to consider.",
-            "live": "There are many reasons why sourdough may be flat. It is important to use a healthy starter.",
-            "candidate": "Most likely it did not rise long enough: at **18 °C** dough needs twice the time.",
-            "scores": {"base": 0.1, "live": 0.41, "candidate": 1.2 + number},
+            "base": [_answer("There are many things to consider.", 0.1)],
+            "live": [_answer("There are many reasons why sourdough may be flat. Use a healthy starter.", 0.41)],
+            "candidate": [
+                _answer("Most likely it did not rise: at **18 °C** dough needs twice the time.", 1.2 + number)
+            ],
         }
         for number, question in enumerate(
             ("Why is my bread flat?", "My sourdough is flat and sticky. What went wrong?")
         )
     ]
     with store.stage() as directory:
-        Path(directory / "samples.json").write_text(json.dumps(rows))
+        Path(directory / "samples.json").write_text(json.dumps({"samples": rows}))
         return store.commit(directory)
+
+
+def _answer(text: str, score: float) -> dict[str, Any]:
+    return {"text": text, "score": score, "tokens": len(text.split()), "finished": True}

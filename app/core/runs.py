@@ -199,7 +199,13 @@ def finish_round(db: Session, round_id: int, candidate_model_id: int, verdict: J
 
 
 def fail_round(db: Session, round_id: int, message: str) -> None:
-    """The round stopped by an error that trying again did not mend. What is live stays live."""
+    """The round stopped by an error that trying again did not mend. What is live stays live.
+
+    Where a run wrote down why it failed, that is the reason shown; `message` else.
+    """
+    run = db.scalar(select(Run).where(Run.round_id == round_id, Run.state == "failed").limit(1))
+    if run is not None and run.error:
+        message = f"{run.recipe} stopped at step {run.step:,}: {run.error}"
     _close(db, round_id, "failed", message)
 
 
@@ -211,15 +217,17 @@ def stop_cancelled(db: Session, round_id: int) -> None:
 def cancel_round(db: Session, round_id: int, *, user_id: int | None = None) -> str:
     """Ask for a stop. A waiting round is cancelled at once, a running one at its worker's next step.
 
-    Returns the round's state afterwards; raises Conflict when it is over already.
+    Returns the round's state afterwards; raises Conflict when it is over already. Locks the job before the round, as
+    the worker does when it concludes, so that the two never wait for each other.
     """
-    cancelled = db.scalars(select(Round).where(Round.id == round_id).with_for_update()).one()
-    if cancelled.state not in OPEN_STATES:
-        raise Conflict(f"Round {cancelled.number} is over already.")
     job = job_of(db, round_id)
     if job is not None:
         jobs.request_cancel(db, job.id)
         db.refresh(job)
+    query = select(Round).where(Round.id == round_id).with_for_update().execution_options(populate_existing=True)
+    cancelled = db.scalars(query).one()
+    if cancelled.state not in OPEN_STATES:
+        raise Conflict(f"Round {cancelled.number} is over already.")
     if job is None or job.state not in OPEN_STATES:
         stop_cancelled(db, round_id)
     record(db, "cancelled", f"rounds:{round_id}", user_id=user_id, project_id=cancelled.project_id)

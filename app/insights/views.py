@@ -152,7 +152,7 @@ def _reward_station(now: Overview) -> dict[str, Any]:
     number, value = now.reward[0]
     was = f", was {100 * now.reward[1][1]:.1f} %" if len(now.reward) > 1 else ""
     return _station(
-        "Reward model", f"{100 * value:.1f} %", "held-out accuracy", f"Round {number}{was}", f"/rounds/{number}", pill
+        "Reward model", f"{100 * value:.1f} %", "held-out", f"Round {number}{was}", f"/rounds/{number}", pill
     )
 
 

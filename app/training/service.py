@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -158,24 +157,23 @@ RECIPES = {"reward_model": "Reward model", "ppo": "PPO", "evaluate": "Evaluate"}
 def samples(found: RoundPage, artifacts: Path) -> list[Json]:
     """Held-out prompts with what base, live policy and candidate answered, largest gain in reward first."""
     run = found.runs.get("evaluate")
-    digest = (run.result.get("samples") or run.result.get("artifact_hash")) if run else None
+    digest = run.result.get("samples") if run else None
     if not digest:
         return []
     try:
-        rows = json.loads((ArtifactStore(artifacts).path(digest) / "samples.json").read_text())
-    except (OSError, ValueError, BrokenArtifact):
+        rows = json.loads((ArtifactStore(artifacts).path(digest) / "samples.json").read_text())["samples"]
+    except (OSError, ValueError, KeyError, BrokenArtifact):
         return []
-    return sorted((_sample(row) for row in rows), key=lambda row: -(row["gain"] or 0.0))[:MOST_SAMPLES]
+    shown = [_sample(row) for row in rows if row.get("live") and row.get("candidate")]
+    return sorted(shown, key=lambda row: float(-row["gain"]))[:MOST_SAMPLES]
 
 
 def _sample(row: Json) -> Json:
-    scores: dict[str, Any] = row.get("scores") or {}
-    live, candidate = scores.get("live"), scores.get("candidate")
+    """The first answer of each policy: {"messages", "live": {"text", "score", …}, "candidate": {…}, "gain"}."""
+    live, candidate = (row[name][0] for name in ("live", "candidate"))
     return {
-        "messages": row.get("messages", []),
-        "live": row.get("live", ""),
-        "candidate": row.get("candidate", ""),
-        "score_live": live,
-        "score_candidate": candidate,
-        "gain": None if live is None or candidate is None else candidate - live,
+        "messages": row["messages"],
+        "live": live,
+        "candidate": candidate,
+        "gain": candidate["score"] - live["score"],
     }
