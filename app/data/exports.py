@@ -36,9 +36,9 @@ def preview(db: Session, settings: Settings, project: Project, options: ExportOp
 
 
 def _on_lines(row: Json) -> str:
-    """A row as JSON with one field on each line."""
+    """A row as JSON with one field on each line, and texts where a narrow column shows them."""
     fields = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in row.items()]
-    return "{" + ",\n ".join(fields) + "}"
+    return "{" + ",\n ".join(fields).replace(', "content": ', ',\n  "content": ') + "}"
 
 
 def _cut(value: Any, length: int = 48) -> Any:

@@ -5,6 +5,7 @@ Sources: OWASP ASVS 5.0 chapter 3; the origin rule is that of Go's CrossOriginPr
 
 import hmac
 import ipaddress
+from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 from fastapi import Request
@@ -103,15 +104,24 @@ def _is_address(host: str) -> bool:
     return True
 
 
-async def guard(request: Request) -> None:
+async def guard(request: Request) -> AsyncIterator[None]:
     """Runs before every handler: a request that may change something must come from our own page and carry its token.
 
-    The form is read here, so that handlers with forms of many fields find it in `request.state.form`.
+    The form is read here, so that handlers with forms of many fields find it in `request.state.form`; its files are
+    closed when the handler is done.
     """
-    if request.method in SAFE:
-        return
-    check_origin(request)
     request.state.form = FormData()
+    try:
+        if request.method not in SAFE:
+            await check_sender(request)
+        yield
+    finally:
+        await request.state.form.close()
+
+
+async def check_sender(request: Request) -> None:
+    """Origin and token of a request that may change something; reads its form. Raises CrossSite or FormExpired."""
+    check_origin(request)
     sent = request.headers.get("x-csrf-token")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("application/x-www-form-urlencoded", "multipart/form-data"):
