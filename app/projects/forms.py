@@ -114,11 +114,18 @@ def read_settings(form: Mapping[str, str]) -> ProjectSettings:
             part, _, name = field.name.rpartition(".")
             (nested.setdefault(part, {}) if part else nested)[name] = value
     preset = form.get("training.preset", "laptop")
-    nested["training"] = {"preset": preset, "overrides": read_overrides(form.get("training.overrides", ""), preset)}
+    problems: list[Problem] = []
     try:
-        return ProjectSettings.model_validate(nested)
+        nested["training"] = {"preset": preset, "overrides": read_overrides(form.get("training.overrides", ""), preset)}
+    except InvalidInput as error:
+        problems += error.problems
+    try:
+        settings = ProjectSettings.model_validate(nested)
     except ValidationError as error:
-        raise InvalidInput(_problems(error)) from error
+        raise InvalidInput(problems + _problems(error)) from error
+    if problems:
+        raise InvalidInput(problems)
+    return settings
 
 
 def read_overrides(text: str, preset: str) -> dict[str, dict[str, bool | int | float | str]]:

@@ -126,6 +126,13 @@ def test_what_does_not_fit_is_said_beside_its_field(
     assert db.get_one(Project, kitchen.id).settings == {}
 
 
+def test_all_that_does_not_fit_is_said_at_once() -> None:
+    sent = as_form(ProjectSettings(), **{"sampling.top_p": "2", "gate.kl": "0", "training.overrides": "x"})
+    with pytest.raises(InvalidInput) as caught:
+        forms.read_settings({name.replace("__", "."): value for name, value in sent.items()})
+    assert {one.field for one in caught.value.problems} == {"sampling.top_p", "gate.kl", "training.overrides"}
+
+
 def test_every_number_of_the_settings_has_a_field() -> None:
     shown = {field.name for _, _, fields in forms.SECTIONS for field in fields}
     assert shown | {"description", "training.preset", "training.overrides"} == set(forms.values_of(ProjectSettings()))
