@@ -58,10 +58,10 @@ def resources(app: FastAPI) -> AbstractAsyncContextManager[None]:
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:
         settings: Settings = app.state.settings
-        app.state.engine = connect(settings.dsn, pool_size=settings.pool_size)
-        app.state.uow = unit_of_work(app.state.engine)
+        engine = connect(settings.dsn, pool_size=settings.pool_size)
+        app.state.engine, app.state.uow = engine, unit_of_work(engine)
         current_default_thread_limiter().total_tokens = settings.pool_size
         yield
-        app.state.engine.dispose()
+        engine.dispose()
 
     return life()

@@ -28,6 +28,13 @@ Make = Callable[..., Any]
 NEW = {"name": "Ines Kovač", "email": "Ines@Example.org", "password": "a long password"}
 
 
+@pytest.fixture
+def other(app: FastAPI, client: TestClient) -> TestClient:
+    """A second browser at the application that `client` started."""
+    assert client.app is app
+    return TestClient(app, base_url="http://localhost", follow_redirects=False)
+
+
 def test_hashes_cost_what_we_decided() -> None:
     for stored in (passwords.hash_password("x"), passwords.NOBODY):
         cost = extract_parameters(stored)
@@ -123,12 +130,12 @@ def test_signing_in_starts_a_new_session_whatever_the_browser_brought(
     assert hashes == [token_hash(second)]
 
 
-def test_signing_out_ends_the_session_on_the_server(app: FastAPI, client: TestClient, make_user: Make) -> None:
+def test_signing_out_ends_the_session_on_the_server(other: TestClient, client: TestClient, make_user: Make) -> None:
     sign_in(client, make_user())
     cookie = client.cookies["palate"]
     assert post(client, "/sign-out", page="/settings").status_code == 303
-    with TestClient(app, base_url="http://localhost", follow_redirects=False, cookies={"palate": cookie}) as thief:
-        assert thief.get("/settings").status_code == 303
+    other.cookies.set("palate", cookie)
+    assert other.get("/settings").status_code == 303
 
 
 @pytest.mark.parametrize(
@@ -217,36 +224,34 @@ def test_parallel_tries_cannot_slip_through(uow: UnitOfWork) -> None:
     assert sorted(outcomes) == [False] * 6 + [True] * 10
 
 
-def test_a_new_password_ends_the_other_sessions(app: FastAPI, client: TestClient, make_user: Make) -> None:
+def test_a_new_password_ends_the_other_sessions(other: TestClient, client: TestClient, make_user: Make) -> None:
     user = make_user()
-    with TestClient(app, base_url="http://localhost", follow_redirects=False) as other:
-        sign_in(other, user)
-        sign_in(client, user)
-        wrong = post(client, "/settings/password", page="/settings", current="wrong", password="another password")
-        assert "not your present password" in wrong.text
-        before = client.cookies["palate"]
-        changed = post(client, "/settings/password", page="/settings", current=PASSWORD, password="another password")
-        assert changed.status_code == 303
-        assert client.cookies["palate"] != before
-        assert client.get("/settings").status_code == 200
-        assert other.get("/settings").status_code == 303
+    sign_in(other, user)
+    sign_in(client, user)
+    wrong = post(client, "/settings/password", page="/settings", current="wrong", password="another password")
+    assert "not your present password" in wrong.text
+    before = client.cookies["palate"]
+    changed = post(client, "/settings/password", page="/settings", current=PASSWORD, password="another password")
+    assert changed.status_code == 303
+    assert client.cookies["palate"] != before
+    assert client.get("/settings").status_code == 200
+    assert other.get("/settings").status_code == 303
     sign_in(client, user, "another password")
 
 
 def test_sessions_are_listed_and_ended_but_only_ones_own(
-    app: FastAPI, client: TestClient, db: Session, make_user: Make
+    other: TestClient, client: TestClient, db: Session, make_user: Make
 ) -> None:
     ann, ben = make_user(), make_user()
-    with TestClient(app, base_url="http://localhost", follow_redirects=False) as other:
-        sign_in(other, ann)
-        sign_in(client, ben)
-        theirs = db.scalars(select(WebSession.id).where(WebSession.user_id == ann.id)).one()
-        assert post(client, f"/settings/sessions/{theirs}/end", page="/settings").status_code == 404
-        assert other.get("/settings").status_code == 200
-        sign_in(client, ann)
-        assert client.get("/settings").text.count("just now") >= 4
-        assert post(client, "/settings/sessions/others/end", page="/settings").status_code == 303
-        assert other.get("/settings").status_code == 303
+    sign_in(other, ann)
+    sign_in(client, ben)
+    theirs = db.scalars(select(WebSession.id).where(WebSession.user_id == ann.id)).one()
+    assert post(client, f"/settings/sessions/{theirs}/end", page="/settings").status_code == 404
+    assert other.get("/settings").status_code == 200
+    sign_in(client, ann)
+    assert client.get("/settings").text.count("just now") >= 4
+    assert post(client, "/settings/sessions/others/end", page="/settings").status_code == 303
+    assert other.get("/settings").status_code == 303
 
 
 def test_own_settings_are_kept_and_checked(client: TestClient, db: Session, make_user: Make) -> None:
