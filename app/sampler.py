@@ -98,7 +98,7 @@ class Sampler:
         missing = settings.pool.open_tasks - ours
         if missing <= 0 or (_training(db, project_id) and missing < settings.pool.open_tasks // 2):
             return None
-        per_prompt = settings.pool.completions_per_prompt // 2
+        per_prompt = len(ring(range(settings.pool.completions_per_prompt)))
         prompts = self._next_prompts(db, project_id, live.model_id, min(TOGETHER, -(-missing // per_prompt)))
         return Plan(project_id, project.slug, settings, live, prompts, missing)
 
@@ -163,7 +163,7 @@ class Sampler:
             new = _store_completions(db, plan, wanted, answer)
             spare = _unpaired(db, wanted.prompt_id, live.model_id)
             random.Random(wanted.seed).shuffle(spare)  # noqa: S311  (repeatable on purpose)
-            found = [(wanted.prompt_id, spare[i], spare[i + 1]) for i in range(0, len(spare) - 1, 2)]
+            found = [(wanted.prompt_id, first, second) for first, second in ring(spare)]
             if not new or not found:
                 self.fruitless[live.model_id, wanted.prompt_id] += 1
             pairs.append(found)
@@ -183,6 +183,18 @@ def open_tasks(db: Session, project_id: int, model_id: int) -> tuple[int, int]:
         .where(Task.project_id == project_id, Task.state == "open")
     ).one()
     return ours, others
+
+
+def ring(completions: Sequence[int]) -> list[tuple[int, int]]:
+    """Pairs of neighbours on a ring, every other one first: each completion stands in two pairs (of two: in one).
+
+    Writing costs a model seconds, judging costs a person seconds: so each text is judged twice, against two others.
+    """
+    count = len(completions)
+    if count <= 2:
+        return [(completions[0], completions[1])] if count == 2 else []
+    turns = [*range(0, count, 2), *range(1, count, 2)]
+    return [(completions[i], completions[(i + 1) % count]) for i in turns]
 
 
 def seed_of(model_id: int, prompt_id: int, number: int) -> int:

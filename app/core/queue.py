@@ -89,7 +89,7 @@ def next_task(db: Session, project: Project, user: User, *, have: Sequence[UUID]
             return _served(db, assignment)
     if project.paused_at is not None or len(held) >= MOST_LEASES:
         return None
-    return _lease(db, project, user)
+    return _lease(db, project, user, wait=not held)
 
 
 def _live(project: Project, user: User) -> Any:
@@ -105,13 +105,14 @@ def _live(project: Project, user: User) -> Any:
     )
 
 
-def _lease(db: Session, project: Project, user: User) -> Served | None:
+def _lease(db: Session, project: Project, user: User, *, wait: bool) -> Served | None:
     full: list[int] = []
     for _ in range(TRIES):
         place = {"project": project.id, "user": user.id, "full": full}
         found = db.execute(_FIND_FREE, place).one_or_none()
-        if found is None and not full:
-            # All that is left may be locked for a moment by people who answer it. We hold no lock, so waiting is safe.
+        if found is None and wait and not full:
+            # All that is left may be locked for a moment by people who answer it. Waiting is safe only without a lock
+            # of our own: whoever leased a task in this same transaction (a page and its prefetch) must not wait.
             found = db.execute(_FIND_WAITING, place).one_or_none()
         if found is None:
             return None

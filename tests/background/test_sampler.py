@@ -82,7 +82,7 @@ def test_one_prompt_is_not_met_twice_in_a_row(db: Session, sampler: Sampler, pro
 
 def test_held_out_prompts_get_tasks_too(db: Session, sampler: Sampler, project: Project) -> None:
     fill_up(sampler, project, 20)
-    project.settings = {"pool": {"open_tasks": 14, "completions_per_prompt": 4}}
+    project.settings = {"pool": {"open_tasks": 24, "completions_per_prompt": 4}}
     db.commit()
     fill_up(sampler, project)
     assert len(set(db.scalars(select(Task.prompt_id)))) == 6

@@ -267,6 +267,26 @@ def test_64_threads_never_give_a_place_twice(
     assert db.scalars(select(func.count()).select_from(Assignment)).one() == 60, "nobody held a place for nothing"
 
 
+def test_pages_that_lease_two_tasks_at_once_do_not_block_each_other(
+    db: Session, uow: UnitOfWork, make_project: Callable[..., Project]
+) -> None:
+    people = [factories.make_user(db) for _ in range(16)]
+    leased = 0
+    for _ in range(6):
+        project = make_project()
+        tasks(db, project, 20, needed=1)
+
+        def open_page(user: User, project: Project = project) -> int:
+            with uow() as one:
+                first = queue.next_task(one, project, user)
+                second = queue.next_task(one, project, user, have=[first.key]) if first else None
+            return (first is not None) + (second is not None)
+
+        with ThreadPoolExecutor(16) as pool:
+            leased += sum(pool.map(open_page, people))
+    assert leased == db.scalars(select(func.count()).select_from(Assignment)).one()
+
+
 def test_50_parallel_posts_of_one_key_store_one_answer(
     db: Session, uow: UnitOfWork, make_project: Callable[..., Project]
 ) -> None:

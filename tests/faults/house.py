@@ -25,12 +25,13 @@ READY = "Palate is ready"
 class House:
     """One home and its supervisor. As root the home must be open to the database's account, so it is not pytest's."""
 
-    def __init__(self, port: int, **environment: str) -> None:
+    def __init__(self, port: int, *, train: bool = False, **environment: str) -> None:
         self.top = Path(tempfile.mkdtemp(prefix="palate-house-"))
         self.top.chmod(0o755)
         self.home = self.top / "home"
         self.log = self.top / "log"
         self.port = port
+        self.train = train
         self.url = f"http://127.0.0.1:{port}"
         self.environment = {
             **os.environ,
@@ -47,7 +48,8 @@ class House:
         began = time.monotonic()
         before = self.text().count(READY)
         with self.log.open("ab") as log:
-            command = [sys.executable, "-P", "-m", "app.cli", "up", "--no-train", *words]
+            command = [sys.executable, "-P", "-m", "app.cli", "up", *words]
+            command += [] if self.train else ["--no-train"]
             self.process = subprocess.Popen(
                 command,
                 env=self.environment,

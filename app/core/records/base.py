@@ -26,7 +26,12 @@ class Record(DeclarativeBase):
     """Every table. Relationships are not mapped: a query says what it loads."""
 
     metadata = MetaData(naming_convention=NAMES)
-    type_annotation_map: ClassVar[dict[Any, Any]] = {str: Text, int: BigInteger, datetime: DateTime(timezone=True), Json: JSONB}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        str: Text,
+        int: BigInteger,
+        datetime: DateTime(timezone=True),
+        Json: JSONB,
+    }
 
 
 def to(target: str, *, index: bool = True, use_alter: bool = False, **options: Any) -> Any:

@@ -1,0 +1,98 @@
+"""The whole loop, twice over, through `palate up` and HTTP, on the tiny model; and a control that must miss the bar."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.core.database import UnitOfWork
+from app.core.records.base import Json
+from app.core.registry import ensure_base
+from app.core.settings import Settings
+from app.simulation import tastes
+from app.simulation.loop import Plan, run_loop
+from tests.factories import make_project, make_prompt
+from tests.faults.house import House
+from tests.tiny_model import make_tiny_model
+
+BAR = 0.5
+"""Standard deviations of the base policy's own true scores that a first round must gain."""
+TRAINING: dict[str, Any] = {
+    "preset": "tiny",
+    "overrides": {"evaluate": {"prompts": 24, "samples_per_prompt": 4}},
+}
+
+
+def vowels(text: str) -> float:
+    """Share of vowels: a taste that the tiny model's letters can follow."""
+    letters = [letter for letter in text.lower() if letter.isalpha()]
+    return sum(letter in "aeiou" for letter in letters) / max(len(letters), 1)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    model = make_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+    made = House(
+        free_port(),
+        train=True,
+        PALATE_POLICY_PORT=str(free_port()),
+        PALATE_BASE_MODEL=str(model),
+        PALATE_DTYPE="float32",
+        PALATE_THREADS="1",
+    )
+    try:
+        made.start()
+        yield made
+    finally:
+        made.remove()
+
+
+def loop(house: House, uow: UnitOfWork, slug: str, output: Path, *, rounds: int, shuffled: bool) -> list[Json]:
+    """Make a project, let people with a taste (or coins) label it, and report its rounds."""
+    settings = Settings(
+        home=house.home,
+        port=house.port,
+        policy_port=int(house.environment["PALATE_POLICY_PORT"]),
+        base_model=house.environment["PALATE_BASE_MODEL"],
+    )
+    with uow() as db:
+        project = make_project(
+            db,
+            slug=slug,
+            training=TRAINING,
+            sampling={"max_tokens": 24},
+            gate={"held_out_accuracy": 0.6, "kl": 40.0},
+            pool={"open_tasks": 160},
+        )
+        ensure_base(db, project, settings.base_model)
+        for number in range(60):
+            split = "validation" if number % 3 == 2 else "train"
+            make_prompt(db, project, f"{slug} question {number}", split=split)
+    plan = Plan(slug, rounds, 3, 150, "vowels", 0.05, 7, shuffle_labels=shuffled, requests=True, hours=0.1)
+    return list(run_loop(uow, settings, plan, output / "loop.json", print)["rounds"])
+
+
+@pytest.mark.timeout(420)
+def test_two_rounds_teach_the_taste_and_coins_do_not(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(tastes.TASTES, "vowels", vowels)
+    first, second = loop(house, house.uow(), "letters", tmp_path, rounds=2, shuffled=False)
+    assert first["state"] == second["state"] == "live", (first["verdict"], second["verdict"])
+    assert first["agreement"]["share"] >= 0.8
+    assert first["true_score"]["gain_over_base"]["sd"] >= BAR
+    assert second["true_score"]["gain_over_live"]["sd"] > 0
+    for one, version in ((first, "v1"), (second, "v2")):
+        assert one["requests"]["failures"] == 0, one["requests"]
+        assert f"letters@{version}" in one["requests"]["versions"]
+
+    (control,) = loop(house, house.uow(), "coins", tmp_path, rounds=1, shuffled=True)
+    assert control["true_score"]["gain_over_base"]["sd"] < BAR / 2
