@@ -55,6 +55,7 @@ def _find_chromium() -> None:
         return
     if os.geteuid() == 0 and shutil.which("apt-get"):
         _say("Installing Chromium for the browser tests")
+        subprocess.run(["apt-get", "update", "-qq"], check=False, stdout=sys.stderr)
         subprocess.run(
             ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"], check=False, stdout=sys.stderr
         )

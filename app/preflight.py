@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import socket
+import time
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +17,8 @@ from app.processes import end_leftovers
 log = logging.getLogger("palate.supervisor")
 
 LOW_DISK = 1 << 30
+PORT_PATIENCE = 5.0
+"""Seconds that a port may still belong to a process that is ending."""
 
 
 def take_home(home: Path) -> IO[str]:
@@ -55,15 +58,26 @@ def check_ports(settings: Settings, *, policy: bool) -> None:
     if policy:
         wanted.append(("PALATE_POLICY_PORT", settings.policy_host, settings.policy_port))
     for name, host, port in wanted:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as problem:
-                taken = problem.errno == errno.EADDRINUSE
-                reason = "is used by another program" if taken else f"cannot be used ({problem.strerror})"
-                raise BadConfiguration(f"Port {port} on {host} {reason}. Set {name} to a free one.") from None
+        until = time.monotonic() + PORT_PATIENCE
+        while (problem := _bind(host, port)) is not None:
+            taken = problem.errno == errno.EADDRINUSE
+            if taken and time.monotonic() < until:
+                time.sleep(0.1)
+                continue
+            reason = "is used by another program" if taken else f"cannot be used ({problem.strerror})"
+            raise BadConfiguration(f"Port {port} on {host} {reason}. Set {name} to a free one.")
+
+
+def _bind(host: str, port: int) -> OSError | None:
+    """What stands in the way of listening there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as problem:
+            return problem
+    return None
 
 
 def check_model(settings: Settings) -> None:

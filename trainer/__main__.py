@@ -19,6 +19,9 @@ COMMANDS = {
 }
 """name → (module, function, help). A function takes settings and the other arguments and returns the exit code."""
 
+PLAIN = {"serve", "base-model", "work"}
+"""Commands without arguments: what they do is configured by PALATE_ variables."""
+
 
 def main() -> int:
     """Parse, set up logging, and hand over; only the named command's modules are imported."""
@@ -27,6 +30,9 @@ def main() -> int:
     for name, (_, _, help_text) in COMMANDS.items():
         commands.add_parser(name, help=help_text, add_help=False)
     asked, rest = parser.parse_known_args()
+    if {"-h", "--help"} & set(rest) and asked.command in PLAIN:
+        commands.choices[asked.command].print_help()
+        return 0
     settings = Settings()
     logs.setup(settings.process if settings.process != "palate" else asked.command, settings.log_level)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
+from transformers.utils.logging import disable_progress_bar
 
 from app.core.errors import AppError, BadConfiguration
 from app.core.settings import Settings
@@ -143,6 +144,7 @@ class Trunk(nn.Module):
     @staticmethod
     def plain(path: Path, *, device: str, dtype: torch.dtype) -> Any:
         """transformers' own model object, without adapters. Raises BadConfiguration."""
+        disable_progress_bar()
         try:
             config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
             _check_config(config)

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import ARRAY, Uuid, bindparam, func, select, text, update
 from sqlalchemy.orm import Session
 
 from app.core.answers import Act, Outcome, fields_of, preference, stored, taken_back, withdraw
@@ -55,14 +55,15 @@ select t.id, (select count(*) from task_segments s where s.task_id = t.id) as se
 from tasks t
 where t.project_id = :project and t.state = 'open' and t.id <> all(:full)
   and not exists (select from assignments a where a.task_id = t.id and a.user_id = :user
-                  and (a.outcome is not null or a.lease_until > clock_timestamp()))
+                  and (a.outcome is not null or a.lease_until > clock_timestamp() or a.idempotency_key = any(:have)))
   and t.answers + (select count(*) from assignments a where a.task_id = t.id and a.outcome is null
                    and a.lease_until > clock_timestamp()) < t.answers_needed
 order by t.priority desc, t.id
 limit 1
 for update of t"""
-_FIND_FREE = text(_FIND + " skip locked")
-_FIND_WAITING = text(_FIND)
+_HAVE = bindparam("have", type_=ARRAY(Uuid))
+_FIND_FREE = text(_FIND + " skip locked").bindparams(_HAVE)
+_FIND_WAITING = text(_FIND).bindparams(_HAVE)
 _LEASE = text("""
 insert into assignments
   (task_id, project_id, user_id, guideline_id, lease_token, lease_until, display_order, idempotency_key)
@@ -89,7 +90,7 @@ def next_task(db: Session, project: Project, user: User, *, have: Sequence[UUID]
             return _served(db, assignment)
     if project.paused_at is not None or len(held) >= MOST_LEASES:
         return None
-    return _lease(db, project, user, wait=not held)
+    return _lease(db, project, user, have, wait=not held)
 
 
 def _live(project: Project, user: User) -> Any:
@@ -105,10 +106,10 @@ def _live(project: Project, user: User) -> Any:
     )
 
 
-def _lease(db: Session, project: Project, user: User, *, wait: bool) -> Served | None:
+def _lease(db: Session, project: Project, user: User, have: Sequence[UUID], *, wait: bool) -> Served | None:
     full: list[int] = []
     for _ in range(TRIES):
-        place = {"project": project.id, "user": user.id, "full": full}
+        place = {"project": project.id, "user": user.id, "full": full, "have": list(have)}
         found = db.execute(_FIND_FREE, place).one_or_none()
         if found is None and wait and not full:
             # All that is left may be locked for a moment by people who answer it. Waiting is safe only without a lock

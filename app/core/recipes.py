@@ -15,7 +15,7 @@ class RewardModelConfig:
     """Bradley–Terry reward model on a snapshot's preference pairs."""
 
     epochs: int = 2
-    batch_size: int = 16
+    batch_size: int = 4
     """Prompts per optimiser step: all pairs of one prompt stay in one batch element."""
     micro_batch_tokens: int = 4096
     """Most tokens of one forward pass; smaller needs less memory and changes nothing else."""
@@ -44,7 +44,7 @@ class RewardModelConfig:
 class PpoConfig:
     """PPO on the policy adapter (Schulman et al. 2017; details: trainer/recipes/ppo.py)."""
 
-    steps: int = 14
+    steps: int = 12
     prompts_per_step: int = 16
     samples_per_prompt: int = 2
     epochs: int = 2
@@ -117,7 +117,7 @@ class PpoConfig:
 class EvaluateConfig:
     """Candidate against the live policy and the base on held-out prompts."""
 
-    prompts: int = 48
+    prompts: int = 40
     samples_per_prompt: int = 2
     max_tokens: int = 96
     temperature: float = 1.0
