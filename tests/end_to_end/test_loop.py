@@ -17,11 +17,15 @@ from tests.factories import make_project, make_prompt
 from tests.faults.house import House
 from tests.tiny_model import make_tiny_model
 
-BAR = 0.5
+BAR = 1.0
 """Standard deviations of the base policy's own true scores that a first round must gain."""
 TRAINING: dict[str, Any] = {
     "preset": "tiny",
-    "overrides": {"evaluate": {"prompts": 24, "samples_per_prompt": 4}},
+    "overrides": {
+        "reward_model": {"batch_size": 4, "learning_rate": 1e-2, "epochs": 6},
+        "ppo": {"learning_rate": 6e-3, "kl_stop": 60.0, "kl_target": 20.0, "steps": 4, "samples_per_prompt": 4},
+        "evaluate": {"prompts": 20, "samples_per_prompt": 4},
+    },
 }
 
 
@@ -69,15 +73,20 @@ def loop(house: House, uow: UnitOfWork, slug: str, output: Path, *, rounds: int,
             slug=slug,
             training=TRAINING,
             sampling={"max_tokens": 24},
-            gate={"held_out_accuracy": 0.6, "kl": 40.0},
-            pool={"open_tasks": 160},
+            gate={"held_out_accuracy": 0.55, "kl": 40.0},
+            pool={"open_tasks": 210},
         )
         ensure_base(db, project, settings.base_model)
         for number in range(60):
-            split = "validation" if number % 3 == 2 else "train"
+            split = "validation" if number % 5 in (1, 3) else "train"
             make_prompt(db, project, f"{slug} question {number}", split=split)
-    plan = Plan(slug, rounds, 3, 150, "vowels", 0.05, 7, shuffle_labels=shuffled, requests=True, hours=0.1)
+    plan = Plan(slug, rounds, 3, 200, "vowels", 0.05, 7, shuffle_labels=shuffled, requests=True, hours=0.1)
     return list(run_loop(uow, settings, plan, output / "loop.json", print)["rounds"])
+
+
+def gain_of_what_is_served(one: Json) -> float:
+    """What the round did to the policy that people get: nothing, where the gate stopped the candidate."""
+    return float(one["true_score"]["gain_over_base"]["sd"]) if one["state"] == "live" else 0.0
 
 
 @pytest.mark.timeout(420)
@@ -87,12 +96,13 @@ def test_two_rounds_teach_the_taste_and_coins_do_not(
     monkeypatch.setitem(tastes.TASTES, "vowels", vowels)
     first, second = loop(house, house.uow(), "letters", tmp_path, rounds=2, shuffled=False)
     assert first["state"] == second["state"] == "live", (first["verdict"], second["verdict"])
-    assert first["agreement"]["share"] >= 0.8
-    assert first["true_score"]["gain_over_base"]["sd"] >= BAR
+    assert first["agreement"]["share"] >= 0.75
+    assert gain_of_what_is_served(first) >= BAR
     assert second["true_score"]["gain_over_live"]["sd"] > 0
     for one, version in ((first, "v1"), (second, "v2")):
         assert one["requests"]["failures"] == 0, one["requests"]
         assert f"letters@{version}" in one["requests"]["versions"]
 
     (control,) = loop(house, house.uow(), "coins", tmp_path, rounds=1, shuffled=True)
-    assert control["true_score"]["gain_over_base"]["sd"] < BAR / 2
+    assert control["agreement"]["low"] < 0.5 + 0.1
+    assert gain_of_what_is_served(control) < BAR
