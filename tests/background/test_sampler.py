@@ -102,8 +102,12 @@ def test_everything_about_a_completion_is_stored(
     assert (step.token_ids, step.logprobs, step.finish_reason) == ([1, 2, 3], [-0.5, -0.25, -1.0], "stop")
 
 
-def test_requests_go_out_together_at_low_priority(sampler: Sampler, project: Project, double: PolicyDouble) -> None:
-    double.pause = 0.2
+def test_requests_go_out_together_at_low_priority(
+    db: Session, sampler: Sampler, project: Project, double: PolicyDouble
+) -> None:
+    project.settings = {"pool": {"open_tasks": 24, "completions_per_prompt": 4}}
+    db.commit()
+    double.pause = 1.0
     sampler.fill(project.id)
     assert double.most_in_flight >= 3
     assert {headers["x-palate-priority"] for headers in double.headers} == {"bulk"}
