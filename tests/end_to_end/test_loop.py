@@ -17,7 +17,7 @@ from tests.factories import make_project, make_prompt
 from tests.faults.house import House
 from tests.tiny_model import make_tiny_model
 
-BAR = 0.5
+BAR = 1.0
 """Standard deviations of the base policy's own true scores that a first round must gain."""
 TRAINING: dict[str, Any] = {
     "preset": "tiny",
@@ -73,7 +73,7 @@ def loop(house: House, uow: UnitOfWork, slug: str, output: Path, *, rounds: int,
             slug=slug,
             training=TRAINING,
             sampling={"max_tokens": 24},
-            gate={"held_out_accuracy": 0.58, "kl": 40.0},
+            gate={"held_out_accuracy": 0.56, "kl": 40.0},
             pool={"open_tasks": 210},
         )
         ensure_base(db, project, settings.base_model)
@@ -96,7 +96,7 @@ def test_two_rounds_teach_the_taste_and_coins_do_not(
     monkeypatch.setitem(tastes.TASTES, "vowels", vowels)
     first, second = loop(house, house.uow(), "letters", tmp_path, rounds=2, shuffled=False)
     assert first["state"] == second["state"] == "live", (first["verdict"], second["verdict"])
-    assert first["agreement"]["share"] >= 0.75
+    assert first["agreement"]["low"] > 0.5, "better than coins"
     assert gain_of_what_is_served(first) >= BAR
     assert second["true_score"]["gain_over_live"]["sd"] > 0
     for one, version in ((first, "v1"), (second, "v2")):
