@@ -13,20 +13,19 @@ KEYS = [("standard", "Standard"), ("off", "Off: Tab, arrows and Enter only")]
 
 
 class Preferences(BaseModel):
-    """Theme of all pages; face and size (px) of what is judged; whether one key sends at once; whether keys work."""
+    """Theme of all pages; face and size (px) of what is judged; whether single keys work."""
 
     theme: Literal["auto", "light", "dark"] = "auto"
     face: Literal["serif", "sans", "system"] = "serif"
     size: int = Field(17, ge=15, le=22)
-    confirm: bool = False
     keys: Literal["standard", "off"] = "standard"
 
 
 def read(form: Mapping[str, str]) -> Preferences:
-    """The preferences a form names; an unticked box is absent. Raises InvalidInput."""
+    """The preferences a form names. Raises InvalidInput."""
     values = {name: form[name] for name in ("theme", "face", "size", "keys") if name in form}
     try:
-        return Preferences.model_validate({**values, "confirm": "confirm" in form})
+        return Preferences.model_validate(values)
     except ValidationError as error:
         fields = {str(one["loc"][0]) for one in error.errors()}
         words = {"size": "A size from 15 to 22."}

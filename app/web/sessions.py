@@ -75,7 +75,6 @@ def start_session(db: Session, request: Request, response: Response, user: User)
     db.add(
         WebSession(
             token_hash=token_hash(token),
-            csrf_token=csrf_of(token),
             user_id=user.id,
             user_agent=request.headers.get("user-agent", "")[:300],
             expires_at=func.now() + ABSOLUTE,

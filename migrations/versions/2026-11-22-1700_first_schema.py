@@ -131,7 +131,6 @@ def upgrade() -> None:  # noqa: PLR0915 - one statement per table, read top to b
         "web_sessions",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("token_hash", sa.Text(), nullable=False),
-        sa.Column("csrf_token", sa.Text(), nullable=False),
         sa.Column("user_id", sa.BigInteger(), nullable=False),
         sa.Column("user_agent", sa.Text(), server_default="", nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),

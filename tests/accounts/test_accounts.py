@@ -266,7 +266,6 @@ def test_own_settings_are_kept_and_checked(client: TestClient, db: Session, make
         face="sans",
         size="20",
         keys="off",
-        confirm="on",
     )
     page = client.get("/settings").text
     assert "Saved." in page
@@ -278,7 +277,6 @@ def test_own_settings_are_kept_and_checked(client: TestClient, db: Session, make
         "face": "sans",
         "size": 20,
         "keys": "off",
-        "confirm": True,
     }
     wrong = post(client, "/settings", page="/settings", name="Kim", theme="pink", size="99")
     assert wrong.status_code == 422

@@ -70,7 +70,7 @@ def test_the_heart_beats(db: Session, worker: Background) -> None:
 def test_tidy_removes_only_what_has_ended(db: Session) -> None:
     user = factories.make_user(db)
     for name, age in (("old", timedelta(days=-1)), ("new", timedelta(days=1))):
-        db.add(WebSession(token_hash=name, csrf_token="x", user_id=user.id, expires_at=func.now() + age))
+        db.add(WebSession(token_hash=name, user_id=user.id, expires_at=func.now() + age))
     db.add_all([SignInAttempt(key="a", at=func.now() - timedelta(days=2)), SignInAttempt(key="b")])
     db.flush()
     tidy(db)

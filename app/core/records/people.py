@@ -24,7 +24,7 @@ class User(Record):
     password_hash: Mapped[str]
     owner: Mapped[bool] = mapped_column(server_default="false")
     preferences: Mapped[Settings]
-    """Their own settings: theme, reading face and size, confirm mode, key layout."""
+    """Their own settings: theme, reading face and size, key layout."""
     created_at: Mapped[Created]
     disabled_at: Mapped[datetime | None]
 
@@ -50,7 +50,6 @@ class WebSession(Record):
     __tablename__ = "web_sessions"
     id: Mapped[Id]
     token_hash: Mapped[str] = mapped_column(unique=True)
-    csrf_token: Mapped[str]
     user_id: Mapped[int] = to("users.id")
     user_agent: Mapped[str] = mapped_column(server_default="")
     created_at: Mapped[Created]
