@@ -15,7 +15,7 @@ class Part(BaseModel):
 class Sampling(Part):
     """How the served policy is sampled for the pool. No hidden defaults: what is not named here is off."""
 
-    temperature: float = Field(1.0, gt=0, le=2)
+    temperature: float = Field(0.7, gt=0, le=2)
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(96, ge=1, le=2048)
 

@@ -44,15 +44,16 @@ class RewardModelConfig:
 class PpoConfig:
     """PPO on the policy adapter (Schulman et al. 2017; details: trainer/recipes/ppo.py)."""
 
-    steps: int = 12
+    steps: int = 8
     prompts_per_step: int = 16
     samples_per_prompt: int = 2
     epochs: int = 2
     minibatches: int = 2
     micro_batch_tokens: int = 4096
     max_tokens: int = 96
-    temperature: float = 1.0
-    """Of sampling and of every log-probability: logits are divided by it everywhere."""
+    """A round takes this and the temperature from the project's sampling (app.core.runs.round_configs)."""
+    temperature: float = 0.7
+    """Of sampling and of every log-probability: logits are divided by it everywhere (N+: 0.7)."""
     learning_rate: float = 1e-4
     """Falls linearly to 0 over `steps`."""
     adam_epsilon: float = 1e-5
@@ -76,8 +77,12 @@ class PpoConfig:
     """Episodes; smaller reacts faster (OAI: 10 000 for a million episodes)."""
     kl_stop: float = 12.0
     """The run ends early, keeping its best checkpoint, when KL goes beyond this."""
-    missing_end_score: float = -1.0
-    """Stands in for the (normalised) reward of an answer that did not end by itself (EOS trick, OAI and N+)."""
+    missing_end_score: float = 10.0
+    """The highest (normalised) reward of an answer that did not end by itself (EOS trick; OAI and N+ use −1).
+
+    Off (the same as `reward_clip`): people judge answers as they were cut, so the reward model knows what a cut
+    answer is worth, and a penalty would teach shortness that nobody asked for.
+    """
     reward_clip: float = 10.0
     sampler_tolerance: float = 0.1
     """Mean |difference| of sampler and trainer log-probs per token beyond which the run stops (bf16; fp32: 0.001)."""
@@ -117,10 +122,10 @@ class PpoConfig:
 class EvaluateConfig:
     """Candidate against the live policy and the base on held-out prompts."""
 
-    prompts: int = 40
+    prompts: int = 32
     samples_per_prompt: int = 2
     max_tokens: int = 96
-    temperature: float = 1.0
+    temperature: float = 0.7
     micro_batch_tokens: int = 4096
 
     def validate(self) -> None:
@@ -147,17 +152,16 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "epochs": 4,
             "minibatches": 4,
             "micro_batch_tokens": 65_536,
-            "max_tokens": 512,
             "learning_rate": 3e-5,
             "kl_horizon": 10_000.0,
             "checkpoint_every": 10,
         },
-        "evaluate": {"prompts": 512, "max_tokens": 512},
+        "evaluate": {"prompts": 512},
     },
     "tiny": {
         "reward_model": {"epochs": 4, "learning_rate": 1e-2, "normalisation_samples": 32},
-        "ppo": {"steps": 12, "max_tokens": 24, "learning_rate": 1e-2},
-        "evaluate": {"prompts": 32, "max_tokens": 24},
+        "ppo": {"steps": 12, "learning_rate": 1e-2, "missing_end_score": -1.0},
+        "evaluate": {"prompts": 32},
     },
 }
 """laptop: measured. one-gpu: written for a GPU, untested here. tiny: the random test model."""

@@ -98,15 +98,23 @@ def due(db: Session, project: Project) -> bool:
 
 
 def round_configs(project: Project, overrides: Overrides | None = None, preset: str | None = None) -> dict[str, Config]:
-    """The checked configs of a round: preset, then the project's own values, then this round's."""
-    training = settings_of(project).training
+    """The checked configs of a round: preset, then the project's sampling and own values, then this round's.
+
+    Temperature and longest answer are those of the pool, so that the policy learns to write what people judge.
+    """
+    settings = settings_of(project)
+    training = settings.training
+    sampling = {"temperature": settings.sampling.temperature, "max_tokens": settings.sampling.max_tokens}
+    usual: Overrides = {"ppo": sampling, "evaluate": sampling}
     mine = overrides or {}
     unknown = set(mine) - set(PIPELINE)
     if unknown:
         raise InvalidConfig(f"A round has no part {', '.join(sorted(unknown))}; it has {', '.join(PIPELINE)}.")
     return {
         recipe: make_config(
-            recipe, preset or training.preset, {**training.overrides.get(recipe, {}), **mine.get(recipe, {})}
+            recipe,
+            preset or training.preset,
+            {**usual.get(recipe, {}), **training.overrides.get(recipe, {}), **mine.get(recipe, {})},
         )
         for recipe in PIPELINE
     }

@@ -127,7 +127,8 @@ def _wait_for_start(uow: UnitOfWork, slug: str, last: int) -> int:
 def _wait_for_end(uow: UnitOfWork, plan: Plan, number: int, say: Callable[[str], None], requests: Requests) -> Round:
     """The round when it has its verdict and, if it went live, the policy server answers with it.
 
-    Requests begin with the evaluation, so that they run across the swap without taking the training's cores.
+    Requests begin when the evaluation has written its answers, so that they run across the swap without taking the
+    training's cores.
     """
     until, said = time.monotonic() + plan.hours * 3600, ""
     while time.monotonic() < until:
@@ -137,10 +138,12 @@ def _wait_for_end(uow: UnitOfWork, plan: Plan, number: int, say: Callable[[str],
             serving = db.scalar(
                 select(Deployment.serving_at).where(Deployment.round_id == found.id).order_by(Deployment.id.desc())
             )
-            evaluating = db.scalar(
-                select(Run.id).where(Run.round_id == found.id, Run.recipe == "evaluate", Run.state != "queued")
+            written = db.scalar(
+                select(Run.step >= Run.steps - 1).where(
+                    Run.round_id == found.id, Run.recipe == "evaluate", Run.steps > 0
+                )
             )
-        if plan.requests and evaluating is not None:
+        if plan.requests and (written or found.state not in OPEN):
             requests.start()
         if found.state != said:
             said = found.state

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.core.errors import InvalidConfig, InvalidInput, Problem
 from app.core.projects import settings_of
-from app.core.recipes import PRESETS, config_json, make_config
+from app.core.recipes import PRESETS, config_json
 from app.core.records import Project
 from app.core.runs import Overrides, round_configs
 
@@ -32,13 +32,10 @@ class RoundForm:
 
 
 def defaults(project: Project, preset: str | None = None) -> dict[str, Any]:
-    """What each value is when its field stays empty: "ppo.steps" → 14."""
-    chosen = preset if preset in PRESETS else settings_of(project).training.preset
-    training = settings_of(project).training
+    """What each value is when its field stays empty: "ppo.steps" → 8."""
+    configs = round_configs(project, preset=preset if preset in PRESETS else None)
     return {
-        f"{recipe}.{name}": value
-        for recipe in ("reward_model", "ppo", "evaluate")
-        for name, value in config_json(make_config(recipe, chosen, dict(training.overrides.get(recipe, {})))).items()
+        f"{recipe}.{name}": value for recipe, config in configs.items() for name, value in config_json(config).items()
     }
 
 

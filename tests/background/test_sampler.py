@@ -97,7 +97,7 @@ def test_everything_about_a_completion_is_stored(
     step = db.scalars(select(Step).where(Step.trajectory_id == trajectory.id)).one()
     assert (trajectory.model_id, trajectory.deployment_id) == (double.model_id, double.deployment_id)
     assert (step.model_id, step.deployment_id) == (double.model_id, double.deployment_id)
-    assert trajectory.sampling == {"temperature": 1.0, "top_p": 1.0, "max_tokens": 96, "n": 4, "index": 0}
+    assert trajectory.sampling == {"temperature": 0.7, "top_p": 1.0, "max_tokens": 96, "n": 4, "index": 0}
     assert trajectory.seed in {body["seed"] for body in double.asked}
     assert (step.token_ids, step.logprobs, step.finish_reason) == ([1, 2, 3], [-0.5, -0.25, -1.0], "stop")
 

@@ -17,13 +17,17 @@ from tests.factories import make_project, make_prompt
 from tests.faults.house import House
 from tests.tiny_model import make_tiny_model
 
-BAR = 1.0
+BAR = 0.5
 """Standard deviations of the base policy's own true scores that a first round must gain."""
+LABELS = 300
+"""Of each round. Two fifths of the prompts are held out, so that a coin seldom reaches ACCURACY on their pairs."""
+ACCURACY = 0.6
+"""The gate of this test: it lets through every reward model that learned, and hardly ever one that did not."""
 TRAINING: dict[str, Any] = {
     "preset": "tiny",
     "overrides": {
-        "reward_model": {"batch_size": 4, "learning_rate": 1e-2, "epochs": 6},
-        "ppo": {"learning_rate": 6e-3, "kl_stop": 60.0, "kl_target": 20.0, "steps": 6, "samples_per_prompt": 4},
+        "reward_model": {"batch_size": 4, "learning_rate": 1e-2, "epochs": 8},
+        "ppo": {"learning_rate": 4e-3, "kl_stop": 60.0, "kl_target": 20.0, "steps": 6, "samples_per_prompt": 4},
         "evaluate": {"prompts": 20, "samples_per_prompt": 4},
     },
 }
@@ -72,15 +76,15 @@ def loop(house: House, uow: UnitOfWork, slug: str, output: Path, *, rounds: int,
             db,
             slug=slug,
             training=TRAINING,
-            sampling={"max_tokens": 24},
-            gate={"held_out_accuracy": 0.56, "kl": 40.0},
-            pool={"open_tasks": 210},
+            sampling={"max_tokens": 24, "temperature": 1.0},
+            gate={"held_out_accuracy": ACCURACY, "win_rate": 0.0, "kl": 40.0},
+            pool={"open_tasks": LABELS + 10},
         )
         ensure_base(db, project, settings.base_model)
         for number in range(60):
             split = "validation" if number % 5 in (1, 3) else "train"
             make_prompt(db, project, f"{slug} question {number}", split=split)
-    plan = Plan(slug, rounds, 3, 200, "vowels", 0.05, 7, shuffle_labels=shuffled, requests=True, hours=0.1)
+    plan = Plan(slug, rounds, 3, LABELS, "vowels", 0.05, 7, shuffle_labels=shuffled, requests=True, hours=0.1)
     return list(run_loop(uow, settings, plan, output / "loop.json", print)["rounds"])
 
 
@@ -98,11 +102,11 @@ def test_two_rounds_teach_the_taste_and_coins_do_not(
     assert first["state"] == second["state"] == "live", (first["verdict"], second["verdict"])
     assert first["agreement"]["low"] > 0.5, "better than coins"
     assert gain_of_what_is_served(first) >= BAR
-    assert second["true_score"]["gain_over_live"]["sd"] > 0
+    assert gain_of_what_is_served(second) >= BAR
     for one, version in ((first, "v1"), (second, "v2")):
         assert one["requests"]["failures"] == 0, one["requests"]
         assert f"letters@{version}" in one["requests"]["versions"]
 
     (control,) = loop(house, house.uow(), "coins", tmp_path, rounds=1, shuffled=True)
-    assert control["agreement"]["low"] < 0.5 + 0.1
+    assert control["agreement"]["low"] < ACCURACY
     assert gain_of_what_is_served(control) < BAR

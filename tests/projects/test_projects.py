@@ -85,11 +85,11 @@ def test_settings_are_stored_checked_and_audited(
 ) -> None:
     at = "/projects/kitchen/settings"
     sign_in(client, admin)
-    changed = as_form(ProjectSettings(), **{"sampling.temperature": "0.7", "training.overrides": "ppo.steps = 20"})
+    changed = as_form(ProjectSettings(), **{"sampling.temperature": "0.8", "training.overrides": "ppo.steps = 20"})
     assert post(client, at, page=at, **changed).status_code == 303
     db.expire_all()
     now = settings_of(db.get_one(Project, kitchen.id))
-    assert now.sampling.temperature == 0.7
+    assert now.sampling.temperature == 0.8
     assert now.training.overrides == {"ppo": {"steps": 20}}
     assert "ppo.steps = 20" in client.get(at).text
     event = db.scalars(select(AuditEvent).where(AuditEvent.action == "changed settings")).one()
