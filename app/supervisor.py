@@ -130,8 +130,11 @@ class Supervisor:
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
             "TOKENIZERS_PARALLELISM": "false",
-            # Policy server and trainer share the cores: a thread that waits must not spin on the other's.
+            "TQDM_DISABLE": "1",
+            # Policy server and trainer share the cores: a thread that waits must not spin for long on the other's.
+            # Spinning for some microseconds all the same makes a decode step a quarter faster than sleeping at once.
             "OMP_WAIT_POLICY": "PASSIVE",
+            "GOMP_SPINCOUNT": "4000",
         }
 
     # Running
