@@ -122,12 +122,17 @@ def settings(dsn: str, tmp_path: Path) -> Settings:
     return Settings(home=tmp_path / "home", database_url=SecretStr(dsn), demo=False, pool_size=4)
 
 
-@pytest.fixture
-def free_port() -> int:
+def unused_port() -> int:
     """A TCP port of 127.0.0.1 that nobody uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody uses now."""
+    return unused_port()
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import timedelta
 
 from sqlalchemy import func, update
 from sqlalchemy.dialects.postgresql import insert
@@ -30,7 +29,6 @@ from app.core.settings import ROOT, Settings
 
 log = logging.getLogger(__name__)
 QUEUE = "trainer"
-LEASE = timedelta(seconds=30)
 HOLD_EVERY = 5.0
 """Seconds between two heartbeats; a cancel is noticed within that time, too."""
 LOOK_EVERY = 1.0
@@ -65,7 +63,7 @@ class Worker:
         """Claim a round and see it through. False when none waits."""
         with self.uow() as db:
             alive(db, self.owner)
-            job = jobs.claim(db, QUEUE, self.owner, LEASE)
+            job = jobs.claim(db, QUEUE, self.owner)
         if job is None:
             return False
         log.info("round claimed", extra={"action": "claim", "job": job.id, "attempt": job.attempt})
@@ -106,7 +104,7 @@ class Worker:
             held = time.monotonic()
             try:
                 with self.uow() as db:
-                    jobs.hold(db, job.id, job.fence, LEASE)
+                    jobs.hold(db, job.id, job.fence)
                     alive(db, self.owner, job=job.id)
             except OperationalError:
                 log.warning("the database does not answer, the round goes on")

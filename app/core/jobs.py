@@ -14,7 +14,7 @@ from app.core.errors import Cancelled, LostFence
 from app.core.records import Job
 from app.core.records.base import Json
 
-LEASE = timedelta(seconds=60)
+LEASE = timedelta(seconds=30)
 
 
 def enqueue(

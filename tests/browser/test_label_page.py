@@ -4,10 +4,11 @@ import time
 
 import pytest
 from playwright.sync_api import Page
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app.core.records import Assignment, Preference, Project
+from app.core.records import Assignment, Preference, Project, Task
+from tests import factories
 from tests.browser.conftest import Open, Server
 
 pytestmark = pytest.mark.browser
@@ -200,6 +201,35 @@ def test_the_drawer_keys_sheet_and_source(open_label: Open) -> None:
     page.keyboard.press("h")
     page.wait_for_url("**/history")
     assert "My history" in page.inner_text("h1")
+
+
+MARKED = """() => ["only-a", "only-b"].map((name) =>
+    [...(CSS.highlights.get(name) ?? [])].map((range) => range.toString()))"""
+
+
+def test_differences_are_marked_word_by_word(open_label: Open, db: Session, project: Project) -> None:
+    db.execute(update(Task).values(state="withdrawn"))
+    prompt = factories.make_prompt(db, project, "How warm is it?")
+    for texts in (("It is **warm** today.", "It is cold today, though."), ("The same.", "The same.")):
+        factories.make_task(db, prompt, [factories.make_completion(db, prompt, text) for text in texts])
+    db.commit()
+    page = open_label()
+    assert page.evaluate(MARKED) == [[], []]
+    press(page, "d")
+    words = {"warm": ["warm"], "cold": ["cold", ",", "though"]}
+    for _ in range(2):  # either order of the tasks, either order of the sides
+        first = "warm" if "warm" in page.inner_text(".pane-0") else "cold"
+        if "same" not in page.inner_text(".pane-0"):
+            other = "cold" if first == "warm" else "warm"
+            assert page.evaluate(MARKED) == [words[first], words[other]]
+            assert page.get_attribute('[data-command="differences"]', "aria-pressed") == "true"
+        else:
+            assert page.evaluate(MARKED) == [[], []]
+        before = key_of(page)
+        press(page, "ArrowLeft")
+        page.wait_for_function(
+            "key => document.querySelector('#task')?.dataset.key !== key", arg=before, timeout=10_000
+        )
 
 
 def test_the_server_is_never_waited_for(open_label: Open, db: Session) -> None:

@@ -1,6 +1,5 @@
 """The whole loop, twice over, through `palate up` and HTTP, on the tiny model; and a control that must miss the bar."""
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,11 @@ import pytest
 from app.core.database import UnitOfWork
 from app.core.records.base import Json
 from app.core.registry import ensure_base
-from app.core.settings import Settings
 from app.simulation import tastes
 from app.simulation.loop import Plan, run_loop
+from tests.end_to_end.house import settings_of, training_house
 from tests.factories import make_project, make_prompt
 from tests.faults.house import House
-from tests.tiny_model import make_tiny_model
 
 BAR = 0.5
 """Standard deviations of the base policy's own true scores that a first round must gain."""
@@ -39,38 +37,15 @@ def vowels(text: str) -> float:
     return sum(letter in "aeiou" for letter in letters) / max(len(letters), 1)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    model = make_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
-    made = House(
-        free_port(),
-        train=True,
-        PALATE_POLICY_PORT=str(free_port()),
-        PALATE_BASE_MODEL=str(model),
-        PALATE_DTYPE="float32",
-        PALATE_THREADS="1",
-    )
-    try:
-        made.start()
+    with training_house(tmp_path_factory.mktemp("model")) as made:
         yield made
-    finally:
-        made.remove()
 
 
 def loop(house: House, uow: UnitOfWork, slug: str, output: Path, *, rounds: int, shuffled: bool) -> list[Json]:
     """Make a project, let people with a taste (or coins) label it, and report its rounds."""
-    settings = Settings(
-        home=house.home,
-        port=house.port,
-        policy_port=int(house.environment["PALATE_POLICY_PORT"]),
-        base_model=house.environment["PALATE_BASE_MODEL"],
-    )
+    settings = settings_of(house)
     with uow() as db:
         project = make_project(
             db,

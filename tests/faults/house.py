@@ -12,14 +12,23 @@ import time
 from pathlib import Path
 
 import httpx
-from sqlalchemy import NullPool, create_engine
+from sqlalchemy import NullPool, create_engine, select
 
 from app.core import database
+from app.core.records import Assignment, Preference
 from app.core.settings import ROOT
 from app.processes import die_with_parent
 from tests import factories
 
 READY = "Palate is ready"
+MARKS = {
+    "postgres": "postgres",
+    "app.background": "background",
+    "trainer serve": "policy",
+    "trainer work": "trainer",
+    "web": "web",
+}
+"""What stands in a child's command line, and how tests call it."""
 
 
 class House:
@@ -69,7 +78,7 @@ class House:
         return self.log.read_text() if self.log.exists() else ""
 
     def pids(self) -> dict[str, int]:
-        """The supervisor's children by name: web, background, postgres."""
+        """The supervisor's children by name: web, background, postgres, policy, trainer."""
         assert self.process is not None
         found = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -80,8 +89,8 @@ class House:
                 continue
             if parent == self.process.pid and words[0]:
                 line = " ".join(words)
-                name = next((n for n in ("postgres", "app.background", "web") if n in line), line)
-                found[name.removeprefix("app.")] = int(stat.parent.name)
+                name = next((name for mark, name in MARKS.items() if mark in line), line)
+                found[name] = int(stat.parent.name)
         return found
 
     def kill(self, name: str) -> None:
@@ -117,8 +126,9 @@ class House:
 class Annotator(threading.Thread):
     """Signs in and answers until there is nothing left; repeats every answer until it is acknowledged."""
 
-    def __init__(self, url: str, slug: str, email: str) -> None:
+    def __init__(self, url: str, slug: str, email: str, *, pause: float = 0.02) -> None:
         super().__init__(daemon=True)
+        self.pause = pause
         self.url, self.slug, self.email = url, slug, email
         self.acknowledged: list[str] = []
         self.failures = 0
@@ -140,7 +150,7 @@ class Annotator(threading.Thread):
                     self.problem = f"{done.status_code}: {done.text[:300]}"
                     return
                 self.acknowledged.append(form["key"])
-                time.sleep(0.02)
+                time.sleep(self.pause)
 
     def _sign_in(self, client: httpx.Client) -> None:
         page = self._asked(client, "GET", "/sign-in", {})
@@ -163,6 +173,33 @@ class Annotator(threading.Thread):
                     raise
             self.failures += 1
             time.sleep(0.1)
+
+
+def until(annotators: list[Annotator], labels: int, patience: float = 120) -> None:
+    """Wait until that many answers were acknowledged in all."""
+    deadline = time.monotonic() + patience
+    while sum(len(a.acknowledged) for a in annotators) < labels:
+        assert [a.problem for a in annotators if a.problem] == []
+        assert time.monotonic() < deadline, "labeling did not go on"
+        time.sleep(0.02)
+
+
+def check(house: House, annotators: list[Annotator], *, earlier: int = 0) -> None:
+    """Every acknowledged answer is there once; nothing is there that was not sent (but for `earlier` labels)."""
+    acknowledged = [key for annotator in annotators for key in annotator.acknowledged]
+    assert len(set(acknowledged)) == len(acknowledged)
+    with house.uow()() as db:
+        stored = [
+            str(key)
+            for key in db.scalars(
+                select(Assignment.idempotency_key).join(Preference, Preference.assignment_id == Assignment.id)
+            )
+        ]
+        answered = list(db.scalars(select(Preference.task_id)))
+    assert len(stored) == len(set(stored))
+    assert set(acknowledged) <= set(stored)
+    assert len(stored) - len(acknowledged) - earlier <= len(annotators)  # at most the one each was about to hear of
+    assert len(answered) == len(set(answered))
 
 
 def _value(html: str, name: str) -> str:

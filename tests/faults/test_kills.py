@@ -1,15 +1,12 @@
 """kill -9 of the database, the pages, the background worker and the whole group while people label: nothing is lost."""
 
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import select
 
-from app.core.records import Assignment, Preference
 from tests import factories
-from tests.faults.house import Annotator, House
+from tests.faults.house import Annotator, House, check, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 
@@ -33,52 +30,25 @@ def _furnish(house: House, tasks: int, people: int) -> list[Annotator]:
     return [Annotator(house.url, "p", f"a{n}@example.org") for n in range(people)]
 
 
-def _until(annotators: list[Annotator], labels: int, patience: float = 120) -> None:
-    """Wait until that many answers were acknowledged in all."""
-    deadline = time.monotonic() + patience
-    while sum(len(a.acknowledged) for a in annotators) < labels:
-        assert [a.problem for a in annotators if a.problem] == []
-        assert time.monotonic() < deadline, "labeling did not go on"
-        time.sleep(0.02)
-
-
-def _check(house: House, annotators: list[Annotator]) -> None:
-    """Every acknowledged answer is there once; nothing is there that was not sent."""
-    acknowledged = [key for annotator in annotators for key in annotator.acknowledged]
-    assert len(set(acknowledged)) == len(acknowledged)
-    with house.uow()() as db:
-        stored = [
-            str(key)
-            for key in db.scalars(
-                select(Assignment.idempotency_key).join(Preference, Preference.assignment_id == Assignment.id)
-            )
-        ]
-        answered = list(db.scalars(select(Preference.task_id)))
-    assert len(stored) == len(set(stored))
-    assert set(acknowledged) <= set(stored)
-    assert len(stored) - len(acknowledged) <= len(annotators)  # at most the one each was about to hear of
-    assert len(answered) == len(set(answered))
-
-
 def test_no_acknowledged_label_is_lost(house: House) -> None:
     annotators = _furnish(house, tasks=150, people=2)
     for annotator in annotators:
         annotator.start()
     goal = 10
     for victim in ("web", "postgres", "background", "postgres", "web"):
-        _until(annotators, goal)
+        until(annotators, goal)
         house.kill(victim)
         goal += 10
-    _until(annotators, goal)
+    until(annotators, goal)
     house.kill_all()
     house.start()
-    _until(annotators, goal + 20)
+    until(annotators, goal + 20)
     for annotator in annotators:
         annotator.enough.set()
         annotator.join(30)
     assert [a.problem for a in annotators if a.problem] == []
     assert sum(a.failures for a in annotators) > 0, "no kill was felt: the test killed nothing"
-    _check(house, annotators)
+    check(house, annotators)
     assert house.pids().keys() == {"web", "background", "postgres"}
     assert house.stop() == 0
 
@@ -89,10 +59,10 @@ def test_twenty_kills_in_a_row(house: House) -> None:
     for annotator in annotators:
         annotator.start()
     for number in range(20):
-        _until(annotators, 20 * number + 20, patience=120)
+        until(annotators, 20 * number + 20, patience=120)
         house.kill(("web", "postgres", "background")[number % 3])
-    _until(annotators, 440, patience=120)
+    until(annotators, 440, patience=120)
     for annotator in annotators:
         annotator.enough.set()
         annotator.join(30)
-    _check(house, annotators)
+    check(house, annotators)

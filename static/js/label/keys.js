@@ -2,7 +2,7 @@
 // while a key is held down.
 
 const LETTERS = {
-  z: "undo", n: "note", s: "skip", r: "report", g: "guidelines", h: "history", l: "together", m: "source", c: "turns",
+  z: "undo", n: "note", s: "skip", r: "report", g: "guidelines", h: "history", l: "together", m: "source", d: "differences", c: "turns",
   "?": "keys", "[": "previous", "]": "next",
 };
 

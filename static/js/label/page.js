@@ -238,6 +238,7 @@ const commands = {
   keys: () => document.getElementById("keys").showModal(),
   together: panes.toggleTogether,
   source: panes.toggleSource,
+  differences: () => { const words = panes.toggleDifferences(); if (words) toast(words); },
   turns: () => { const turns = document.querySelector(".turns"); if (turns) { turns.open = !turns.open; panes.measure(); } },
   scroll: (event) => panes.scroll(event?.shiftKey),
   previous: () => panes.turn(-1),

@@ -1,8 +1,11 @@
 // Reading: how much is left, scrolling together, source, the switch on small screens.
 
+import * as diff from "./diff.js";
+
 const LINE = 27;
 let together = localStorage.getItem("palate:together") !== "off";
 let source = false;
+let differences = false;
 
 export function open(task) {
   const bodies = [...task.querySelectorAll(".pane > .body")];
@@ -18,6 +21,7 @@ export function open(task) {
   swipe(task);
   press(task);
   show(task);
+  compare();
   measure();
 }
 
@@ -74,8 +78,27 @@ export function toggleTogether() {
 export function toggleSource() {
   source = !source;
   show(document);
+  compare();
   press(document);
   measure();
+}
+
+// Returns what there is to say about it.
+export function toggleDifferences() {
+  if (!diff.possible) return "This browser cannot mark differences.";
+  differences = !differences;
+  press(document);
+  return compare();
+}
+
+function compare() {
+  diff.clear();
+  if (!differences) return "";
+  const texts = [...document.querySelectorAll(".pane .material:not([hidden])")];
+  if (texts.length !== 2) return "Differences are marked between two answers only.";
+  const found = diff.mark(...texts);
+  if (found === null) return "These answers are too long to compare word by word.";
+  return found ? "" : "The answers are the same, word for word.";
 }
 
 function show(root) {
@@ -86,6 +109,7 @@ function show(root) {
 function press(root) {
   root.querySelector('[data-command="together"]')?.setAttribute("aria-pressed", together);
   root.querySelector('[data-command="source"]')?.setAttribute("aria-pressed", source);
+  root.querySelector('[data-command="differences"]')?.setAttribute("aria-pressed", differences);
 }
 
 export function turn(step) {
