@@ -87,6 +87,7 @@ def next_task(db: Session, project: Project, user: User, *, have: Sequence[UUID]
     held = list(db.scalars(_live(project, user)))
     for assignment in held:
         if assignment.idempotency_key not in have:
+            assignment.guideline_id = _newest_guideline(db, project)
             return _served(db, assignment)
     if project.paused_at is not None or len(held) >= MOST_LEASES:
         return None
@@ -128,14 +129,17 @@ def _terms(db: Session, project: Project, user: User, task_id: int, segments: in
     return {
         "task": task_id,
         "user": user.id,
-        "guideline": db.scalar(
-            select(Guideline.id).where(Guideline.project_id == project.id).order_by(Guideline.version.desc()).limit(1)
-        ),
+        "guideline": _newest_guideline(db, project),
         "token": uuid4(),
         "key": uuid4(),
         "minutes": settings_of(project).pool.lease_minutes,
         "shown": _draw.sample(range(segments), segments),
     }
+
+
+def _newest_guideline(db: Session, project: Project) -> int | None:
+    newest = select(Guideline.id).where(Guideline.project_id == project.id).order_by(Guideline.version.desc())
+    return db.scalar(newest.limit(1))
 
 
 def _served(db: Session, assignment: Assignment) -> Served:

@@ -109,6 +109,7 @@ def _page(db: Session, access: Access) -> dict[str, Any]:
     return {
         "progress": service.progress(db, access.project, access.user),
         "guideline": service.newest_guideline(db, access.project),
+        "changes": service.guideline_changes(db, access.project, access.user),
         "begun": service.anything_yet(db, access.project),
         "reasons": queue.REASONS,
     }

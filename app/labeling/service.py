@@ -1,8 +1,10 @@
 """What the label pages show beside the task: progress, history, guidelines."""
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -86,6 +88,37 @@ def newest_guideline(db: Session, project: Project) -> Guideline | None:
     return db.scalar(
         select(Guideline).where(Guideline.project_id == project.id).order_by(Guideline.version.desc()).limit(1)
     )
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How the guidelines differ from those a person last answered under, line by line of their Markdown."""
+
+    since: int
+    """The version that the person knows."""
+    lines: list[tuple[Literal["added", "removed"], str]]
+
+
+def guideline_changes(db: Session, project: Project, user: User) -> Changes | None:
+    """What is new in the guidelines since this person's last answer; None where nothing is, or there was no answer."""
+    newest = newest_guideline(db, project)
+    known = db.scalar(
+        select(Guideline)
+        .join(Assignment, Assignment.guideline_id == Guideline.id)
+        .where(
+            Assignment.project_id == project.id,
+            Assignment.user_id == user.id,
+            Assignment.submitted_at.is_not(None),
+        )
+        .order_by(Assignment.submitted_at.desc())
+        .limit(1)
+    )
+    if newest is None or known is None or known.version >= newest.version:
+        return None
+    signs: dict[str, Literal["added", "removed"]] = {"+ ": "added", "- ": "removed"}
+    compared = difflib.ndiff(known.text.splitlines(), newest.text.splitlines())
+    lines = [(signs[line[:2]], line[2:]) for line in compared if line[:2] in signs and line[2:].strip()]
+    return Changes(known.version, lines)
 
 
 def anything_yet(db: Session, project: Project) -> bool:

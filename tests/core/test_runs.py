@@ -11,6 +11,7 @@ from app.core import jobs, registry, runs
 from app.core.database import UnitOfWork
 from app.core.errors import AppError, Cancelled, Conflict, InvalidConfig, InvalidInput, LostFence
 from app.core.projects import GateLimits
+from app.core.recipes import config_json
 from app.core.records import AuditEvent, Job, Model, Preference, Project, Round, Run, RunMetric, Snapshot, User
 from tests import factories
 
@@ -126,6 +127,17 @@ def test_start_freezes_labels_configs_and_seeds_and_queues_one_job(db: Session, 
     assert {run.job_id for run in rows} == {job.id}
     assert runs.labels_since_last_round(db, project.id) == 0
     assert not runs.due(db, project)
+
+
+def test_a_round_writes_as_the_pool_is_sampled(db: Session) -> None:
+    """People judge what the pool's settings write, so that is what the policy learns and is measured with."""
+    sampling = {"temperature": 0.9, "max_tokens": 33}
+    project = factories.make_project(db, sampling=sampling, training={"preset": "one-gpu"})
+    configs = {recipe: config_json(config) for recipe, config in runs.round_configs(project).items()}
+    for recipe in ("ppo", "evaluate"):
+        assert {name: configs[recipe][name] for name in sampling} == sampling
+    changed = runs.round_configs(project, {"ppo": {"max_tokens": 20}})["ppo"]
+    assert (config_json(changed)["max_tokens"], config_json(changed)["temperature"]) == (20, 0.9)
 
 
 def test_a_second_round_has_to_wait(db: Session, project: Project) -> None:

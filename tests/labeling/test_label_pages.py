@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.core.records import Assignment, Preference, Project, Task, Trajectory, User
+from app.core.records import Assignment, Guideline, Preference, Project, Task, Trajectory, User
 from tests import factories
 
 JSON = {"Accept": "application/json"}
@@ -130,6 +130,24 @@ def test_a_foreign_key_and_a_stranger_are_not_found(
     assert browser.get(f"/projects/{elsewhere.slug}/label").status_code == 404
     assert browser.post(f"/projects/{elsewhere.slug}/label/answer", data=form).status_code == 404
     assert not stored(db)
+
+
+def test_changed_guidelines_are_told_until_the_next_answer(browser: TestClient, db: Session) -> None:
+    at, told = "/projects/everyday/label", "The guidelines changed since your last answer."
+    page = browser.get(at).text
+    assert told not in page
+    browser.post(f"{at}/answer", data={**form_of(page), "choice": "a"})
+    assert told not in browser.get(at).text
+    project = db.scalars(select(Project)).one()
+    db.add(Guideline(project_id=project.id, version=2, text="Prefer the answer that helps.\n\nThen the <short> one."))
+    db.commit()
+    page = browser.get(at).text
+    assert told in page
+    assert "Changed since version 1" in page
+    assert "Then the &lt;short&gt; one.</ins>" in page
+    assert "<del>" not in page
+    browser.post(f"{at}/answer", data={**form_of(page), "choice": "a"})
+    assert told not in browser.get(at).text
 
 
 def test_empty_pool(browser: TestClient, db: Session) -> None:

@@ -96,6 +96,7 @@ function send(act, fields, cell, method) {
     active_ms: active.end(), ...(act === "answer" ? { input_method: method } : {}),
   });
   sessionStorage.removeItem(`palate-note:${task.key}`);
+  if (act === "answer") document.getElementById("notices").replaceChildren();
   shown.set(task.key, task);
   if (shown.size > 4) shown.delete(shown.keys().next().value);
   said.textContent = `${cell?.getAttribute("aria-label") ?? cell?.textContent.trim() ?? act}.`;
