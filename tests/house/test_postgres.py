@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from app import postgres_binaries
+from app.core import schema
 from app.core.errors import Unavailable
 from app.postgres import Cluster
 from app.postgres_binaries import place_for
@@ -46,6 +47,30 @@ def test_only_we_can_enter_and_no_port_is_open(cluster: Cluster) -> None:
         "synchronous_commit": "on",
     }
     assert methods == [("scram-sha-256",)]
+
+
+def test_a_postgres_of_the_system_serves_where_the_wheel_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [one for one in postgres_binaries.installed() if postgres_binaries.version(one) >= postgres_binaries.OLDEST]
+    if not found:
+        pytest.skip(f"no Postgres of the system, {postgres_binaries.OLDEST} or newer, is installed here")
+    monkeypatch.setattr(postgres_binaries, "packaged", list)
+    directory = Path(tempfile.mkdtemp(prefix="palate-system-"))
+    cluster = Cluster(directory, {"fsync": "off"})
+    try:
+        cluster.prepare()
+        cluster.start()
+        assert cluster.binaries.directory == found[0]
+        with cluster.connect("postgres") as connection:
+            running = connection.execute("show server_version_num").fetchone()
+            connection.autocommit = True
+            connection.execute("create database migrated")
+        assert running is not None
+        assert int(running[0]) // 10_000 == postgres_binaries.version(found[0])
+        schema.migrate(cluster.dsn("migrated"))
+        schema.migrate(cluster.dsn("migrated"), "base")
+    finally:
+        cluster.stop()
+        shutil.rmtree(directory)
 
 
 def test_a_wrong_password_is_refused(cluster: Cluster) -> None:
