@@ -54,6 +54,18 @@ def answer_logprobs(
     return made
 
 
+def end_states(trunk: Trunk, adapter: str | None, sequences: Sequences, *, pad_id: int, budget: int) -> Tensor:
+    """(N, d) fp32 hidden states at each sequence's last real token, where rewards are read, on the CPU."""
+    made = torch.zeros(len(sequences), trunk.width)
+
+    def read(batch: Batch, rows: list[int]) -> None:
+        with trunk.use(adapter):
+            made[rows] = batch.at_end(trunk.hidden(batch.ids))[:, 0].float().cpu()
+
+    in_micro_batches(sequences, pad_id, budget, trunk.device, read)
+    return made
+
+
 def rewards(trunk: Trunk, name: str, sequences: Sequences, *, pad_id: int, budget: int) -> Tensor:
     """(N,) fp32: the head `name` on the adapter `name`, read at each sequence's last real token, on the CPU."""
     made = torch.zeros(len(sequences))

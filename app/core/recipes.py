@@ -14,12 +14,12 @@ from app.core.errors import InvalidConfig
 class RewardModelConfig:
     """Bradley–Terry reward model on a snapshot's preference pairs."""
 
-    epochs: int = 2
+    epochs: int = 1
     batch_size: int = 4
     """Prompts per optimiser step: all pairs of one prompt stay in one batch element."""
-    micro_batch_tokens: int = 4096
-    """Most tokens of one forward pass; smaller needs less memory and changes nothing else."""
-    learning_rate: float = 2e-4
+    micro_batch_tokens: int = 512
+    """Most tokens of one forward pass: smaller needs less memory and less padding, and changes nothing else."""
+    learning_rate: float = 1e-4
     """Falls linearly to 0."""
     gradient_clip: float = 1.0
     tie_weight: float = 1.0
@@ -31,12 +31,12 @@ class RewardModelConfig:
     lora_alpha: float = 32.0
     normalisation_samples: int = 64
     """Reference completions on which the reward gets mean 0 and standard deviation 1."""
-    start_spread: float = 0.1
-    """Standard deviation of the rewards of those completions before the first step (OAI: 1)."""
+    probe_ridge: float = 0.2
+    """Penalty of the linear reward that the head starts from (trainer.probe); larger trusts few labels less."""
 
     def validate(self) -> None:
         _positive(self, "epochs", "batch_size", "micro_batch_tokens", "learning_rate", "lora_rank", "lora_alpha")
-        _positive(self, "normalisation_samples", "start_spread", "gradient_clip")
+        _positive(self, "normalisation_samples", "probe_ridge", "gradient_clip")
         _share(self, "label_smoothing")
 
 
@@ -49,7 +49,7 @@ class PpoConfig:
     samples_per_prompt: int = 2
     epochs: int = 2
     minibatches: int = 2
-    micro_batch_tokens: int = 4096
+    micro_batch_tokens: int = 512
     max_tokens: int = 96
     """A round takes this and the temperature from the project's sampling (app.core.runs.round_configs)."""
     temperature: float = 0.7
@@ -126,7 +126,7 @@ class EvaluateConfig:
     samples_per_prompt: int = 2
     max_tokens: int = 96
     temperature: float = 0.7
-    micro_batch_tokens: int = 4096
+    micro_batch_tokens: int = 512
 
     def validate(self) -> None:
         _positive(self, "prompts", "samples_per_prompt", "max_tokens", "temperature", "micro_batch_tokens")
@@ -156,7 +156,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "kl_horizon": 10_000.0,
             "checkpoint_every": 10,
         },
-        "evaluate": {"prompts": 512},
+        "evaluate": {"prompts": 512, "micro_batch_tokens": 65_536},
     },
     "tiny": {
         "reward_model": {"epochs": 4, "learning_rate": 1e-2, "normalisation_samples": 32},

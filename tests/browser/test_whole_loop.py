@@ -1,6 +1,6 @@
 """Import, label, train, promote, export: clicked and typed in a real Chromium, against a real `palate up`.
 
-PALATE_SHOTS=directory keeps a picture of every page on the way, wide and phone, light and dark.
+SHOTS=directory keeps a picture of every page on the way, wide and phone, light and dark.
 """
 
 import json
@@ -38,20 +38,23 @@ def house(tmp_path: Path) -> Iterator[House]:
 @pytest.fixture
 def page(browser: Browser, house: House) -> Iterator[Page]:
     """A browser of somebody who has just installed Palate."""
-    context = browser.new_context(base_url=house.url, viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    context = browser.new_context(
+        base_url=f"http://localhost:{house.port}", viewport={"width": 1440, "height": 900}, accept_downloads=True
+    )
     page = context.new_page()
     page.set_default_timeout(15_000)
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda said: problems.append(said.text) if "Content Security Policy" in said.text else None)
     yield page
+    shots(page, "last")
     assert problems == []
     context.close()
 
 
 def shots(page: Page, name: str) -> None:
-    """Pictures of the page as it stands, for people to look at; none unless PALATE_SHOTS names a directory."""
-    directory = os.environ.get("PALATE_SHOTS")
+    """Pictures of the page as it stands, for people to look at; none unless SHOTS names a directory."""
+    directory = os.environ.get("SHOTS")
     if not directory:
         return
     theme: Any
@@ -66,7 +69,9 @@ def shots(page: Page, name: str) -> None:
 
 
 def press(page: Page, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).click()
+    """Send a form, and wait for the page that answers."""
+    with page.expect_navigation():
+        page.get_by_role("button", name=name, exact=True).click()
 
 
 def welcome(page: Page, house: House) -> None:
@@ -143,7 +148,8 @@ def train_and_promote(page: Page) -> None:
     promote.wait_for(timeout=120_000)  # the page renews itself
     shots(page, "round")
     promote.click()
-    page.locator("dialog[open]").get_by_role("button", name="Promote v1", exact=True).click()
+    with page.expect_navigation():
+        page.locator("dialog[open]").get_by_role("button", name="Promote v1", exact=True).click()
     page.goto(f"{AT}/models")
     expect(page.locator(".live-now strong")).to_have_text("v1")
     for _ in range(30):

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -20,7 +21,7 @@ from tests.loop_rows import make_labels
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 VICTIMS = {2: "policy", 5: "postgres", 8: "web", 11: "trainer", 14: "background"}
 """Who dies at which step of PPO."""
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "reward_model": {"epochs": 1},
     "ppo": {"steps": 40, "prompts_per_step": 8, "learning_rate": 1e-3, "kl_stop": 1000.0},
     "evaluate": {"prompts": 6},

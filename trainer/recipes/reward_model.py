@@ -3,10 +3,12 @@
 Follows Ziegler et al. 2019 ("OAI"), Ouyang et al. 2022 (all pairs of a prompt in one batch element) and Huang et al.
 2024 ("N+"). Left out on purpose: margins from strength, ensembles.
 
+The head starts as the best linear reward on the frozen model's states, then head and adapter are trained together
+(Kumar et al. 2022, "LP-FT"): a few dozen comparisons are enough for the first, and too few for the second alone.
+
 Normalisation uses completions that people were shown in the newest training pairs: they are samples of the live
-policy, and cost no sampling. Before training the head is scaled so that they have mean 0 and a small spread
-(`start_spread`; OAI uses 1, which a few hundred pairs cannot unlearn); afterwards their mean and standard deviation
-become part of the model.
+policy, and cost no sampling. Before training the head's bias gives them mean 0; afterwards their mean and standard
+deviation become part of the model.
 """
 
 import json
@@ -25,7 +27,8 @@ from trainer import checkpoints, losses
 from trainer.context import Context, RecipeError, fall, must_be_number
 from trainer.data import Group, epochs, group_batches, pad
 from trainer.modeling import Trunk
-from trainer.scoring import rewards
+from trainer.probe import fit_probe
+from trainer.scoring import end_states, rewards
 
 NAME = "reward"
 """Of the adapter and of the head."""
@@ -69,8 +72,8 @@ def fit_reward_model(config: RewardModelConfig, groups: Sequence[Group], context
     head = trunk.add_head(NAME, seed=context.seed)
     saved = context.checkpoints.load()
     if saved is None:
-        report.progress(0, "normalising")
-        centre(context, head.weight, head.bias, reference_samples(training, config), config)
+        report.progress(0, "reading the training pairs")
+        head_start(context, head.weight, head.bias, training, config)
     else:
         checkpoints.unpack_adapter(trunk, NAME, saved.tensors, rank=config.lora_rank, alpha=config.lora_alpha)
         checkpoints.unpack_head(head, NAME, saved.tensors)
@@ -124,13 +127,19 @@ def judged_rewards(trunk: Trunk, groups: Sequence[Group], pad_id: int) -> tuple[
     batch = pad([sequence for group in groups for sequence in group.sequences], pad_id, trunk.device)
     with trunk.use(NAME):
         scores = trunk.head(NAME)(batch.at_end(trunk.hidden(batch.ids)))[:, 0]
+    first, second, target = pair_rows(groups)
+    return scores[first], scores[second], torch.tensor(target, device=scores.device)
+
+
+def pair_rows(groups: Sequence[Group]) -> tuple[list[int], list[int], list[float]]:
+    """Of every judgement: the rows of its two answers when all groups' answers are laid end to end, and its target."""
     first, second, target, offset = [], [], [], 0
     for group in groups:
         first += [offset + judgement.first for judgement in group.judged]
         second += [offset + judgement.second for judgement in group.judged]
         target += [judgement.target for judgement in group.judged]
         offset += len(group.answers)
-    return scores[first], scores[second], torch.tensor(target, device=scores.device)
+    return first, second, target
 
 
 def agreement(difference: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -153,19 +162,18 @@ def score(context: Context, sequences: Sequence[tuple[list[int], list[int]]], co
     return rewards(context.trunk, NAME, sequences, pad_id=pad_id, budget=config.micro_batch_tokens)
 
 
-@torch.no_grad()
-def centre(
-    context: Context,
-    weight: Tensor,
-    bias: Tensor,
-    sequences: Sequence[tuple[list[int], list[int]]],
-    config: RewardModelConfig,
+def head_start(
+    context: Context, weight: Tensor, bias: Tensor, groups: Sequence[Group], config: RewardModelConfig
 ) -> None:
-    """Scale the fresh head so that the rewards of these sequences have mean 0 and deviation `start_spread`."""
-    before = score(context, sequences, config)
-    scale = config.start_spread / float(before.std(correction=0).clamp(min=1e-6))
-    weight.mul_(scale)
-    bias.fill_(-float(before.mean()) * scale)
+    """Set the fresh head to the linear probe of the training pairs; their answers then have mean reward 0."""
+    sequences = [sequence for group in groups for sequence in group.sequences]
+    budget = config.micro_batch_tokens
+    states = end_states(context.trunk, None, sequences, pad_id=context.tokenizer.pad_id, budget=budget)
+    first, second, target = pair_rows(groups)
+    probe = fit_probe(states[first], states[second], torch.tensor(target), ridge=config.probe_ridge)
+    with torch.no_grad():
+        weight.copy_(probe[None])
+        bias.fill_(-float((states @ probe).mean()))
 
 
 def predict(
