@@ -38,11 +38,11 @@ SECTIONS: list[tuple[str, str, list[Setting]]] = [
             Setting(
                 "sampling.temperature",
                 "Temperature",
-                "Above 0, at most 2. 1 is the policy as it was trained.",
+                "Above 0, at most 2. Lower is steadier. Rounds train with the same value.",
                 step="any",
             ),
             Setting("sampling.top_p", "Top p", "Above 0, at most 1. 1 leaves nothing out.", step="any"),
-            Setting("sampling.max_tokens", "Longest answer", "Tokens."),
+            Setting("sampling.max_tokens", "Longest answer", "Tokens. Rounds train with the same value."),
         ],
     ),
     (

@@ -113,7 +113,7 @@ def import_prompts(page: Page, directory: Path) -> None:
     press(page, "Look at the rows")
     bad = page.locator("table").first
     expect(bad).to_contain_text("8")
-    expect(bad).to_contain_text("prompt")
+    expect(bad).to_contain_text("promt")
     shots(page, "import")
     press(page, "Import 40 rows, leave out 1")
     page.goto(f"{AT}/prompts")
@@ -166,6 +166,7 @@ def train_and_promote(page: Page) -> None:
 def export(page: Page) -> list[dict[str, Any]]:
     """The rows of a downloaded export."""
     page.goto(f"{AT}/exports")
+    page.locator('[name="format"][value="jsonl"]').check(force=True)
     shots(page, "exports")
     press(page, "Create export")
     page.wait_for_url(f"**{AT}/exports/1")
