@@ -17,6 +17,7 @@ from tests import factories
 from tests.end_to_end.house import settings_of, training_house
 from tests.faults.house import Annotator, House, check
 from tests.loop_rows import make_labels
+from trainer.rounds import patiently
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 VICTIMS = {2: "policy", 5: "postgres", 8: "web", 11: "trainer", 14: "background"}
@@ -63,17 +64,6 @@ def progress(uow: UnitOfWork, round_id: int) -> tuple[str, int]:
         return state, db.scalars(select(Run.step).where(Run.round_id == round_id, Run.recipe == "ppo")).one()
 
 
-def patiently(uow: UnitOfWork, round_id: int) -> tuple[str, int]:
-    """`progress`, again while the database is being restarted."""
-    while True:
-        try:
-            return progress(uow, round_id)
-        except Exception as error:
-            if "connect" not in str(error) and "terminat" not in str(error) and "starting up" not in str(error):
-                raise
-            time.sleep(0.2)
-
-
 @pytest.mark.timeout(300)
 def test_a_round_finishes_whoever_is_killed(house: House) -> None:
     uow = house.uow()
@@ -84,7 +74,7 @@ def test_a_round_finishes_whoever_is_killed(house: House) -> None:
     state = "queued"
     while state in ("queued", "running"):
         assert time.monotonic() < until, f"the round did not finish: {state}\n{house.text()[-3000:]}"
-        state, step = patiently(uow, round_id)
+        state, step = patiently(lambda: progress(uow, round_id))
         for due in [due for due in waiting if due <= step]:
             victim = waiting.pop(due)
             before = house.pids()[victim]
@@ -105,8 +95,8 @@ def test_a_round_finishes_whoever_is_killed(house: House) -> None:
     with uow() as db:
         found = db.get_one(Round, round_id)
         assert found.verdict["passed"]
-        seeds = db.scalars(select(Run.steps).where(Run.round_id == round_id, Run.recipe == "ppo")).one()
-        assert seeds == SMALL["ppo"]["steps"]
+        steps = db.scalars(select(Run.steps).where(Run.round_id == round_id, Run.recipe == "ppo")).one()
+        assert steps == SMALL["ppo"]["steps"]
     serves(house, uow)
     assert not killed & set(house.pids().values())
     assert house.pids().keys() == {"web", "background", "postgres", "policy", "trainer"}

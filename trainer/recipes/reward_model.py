@@ -7,8 +7,7 @@ The head starts as the best linear reward on the frozen model's states, then hea
 (Kumar et al. 2022, "LP-FT"): a few dozen comparisons are enough for the first, and too few for the second alone.
 
 Normalisation uses completions that people were shown in the newest training pairs: they are samples of the live
-policy, and cost no sampling. Before training the head's bias gives them mean 0; afterwards their mean and standard
-deviation become part of the model.
+policy, and cost no sampling. After training their mean and standard deviation become part of the model.
 """
 
 import json
