@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.core import logs, registry, runs
-from app.core.database import UnitOfWork, connect, unit_of_work
+from app.core.database import UnitOfWork, units_of_work
 from app.core.errors import Conflict, Unavailable
 from app.core.records import Project, SignInAttempt, WebSession, WorkerState
 from app.core.settings import Settings
@@ -133,14 +133,12 @@ def main() -> None:
     """Run until SIGTERM or SIGINT."""
     settings = Settings()
     logs.setup("background", settings.log_level)
-    engine = connect(settings.dsn, pool_size=4)
-    with PolicyClient.of(settings, bulk=True) as client:
-        worker = Background(settings, unit_of_work(engine), client)
+    with units_of_work(settings.dsn, pool_size=4) as uow, PolicyClient.of(settings, bulk=True) as client:
+        worker = Background(settings, uow, client)
         for sign in (signal.SIGTERM, signal.SIGINT):
             signal.signal(sign, lambda *_: worker.stop.set())
         log.info("background works", extra={"action": "start"})
         worker.run()
-    engine.dispose()
     log.info("background stopped", extra={"action": "stop"})
 
 

@@ -121,9 +121,8 @@ def seed() -> None:
 
     settings = read_settings()
     logs.setup("seed", settings.log_level)
-    engine = database.connect(settings.dsn, pool_size=1)
-    seed_demo(database.unit_of_work(engine), settings)
-    engine.dispose()
+    with database.units_of_work(settings.dsn) as uow:
+        seed_demo(uow, settings)
 
 
 @cli.command()
@@ -135,13 +134,11 @@ def prepare() -> None:
     settings = read_settings()
     logs.setup("prepare", settings.log_level)
     schema.migrate(settings.dsn)
-    engine = database.connect(settings.dsn, pool_size=1)
-    uow = database.unit_of_work(engine)
-    if settings.demo:
-        seed_demo(uow, settings)
-    with uow() as db:
-        link = first_owner_link(db, settings)
-    engine.dispose()
+    with database.units_of_work(settings.dsn) as uow:
+        if settings.demo:
+            seed_demo(uow, settings)
+        with uow() as db:
+            link = first_owner_link(db, settings)
     if link:
         print(f"Nobody owns this Palate yet. This link works once and makes you its owner: {link}")
 
@@ -153,11 +150,9 @@ def alive(process: Annotated[str, typer.Argument(help="background or trainer.")]
 
     from app.core.records import WorkerState
 
-    engine = database.connect(read_settings().dsn, pool_size=1)
-    with database.unit_of_work(engine)() as db:
+    with database.units_of_work(read_settings().dsn) as uow, uow() as db:
         fresh = WorkerState.seen_at > func.now() - timedelta(minutes=1)
         seen = db.scalar(select(WorkerState.name).where(WorkerState.name.startswith(process), fresh))
-    engine.dispose()
     raise typer.Exit(0 if seen else 1)
 
 

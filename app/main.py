@@ -8,7 +8,7 @@ from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
 from app.accounts import routes as accounts
-from app.core.database import connect, unit_of_work
+from app.core.database import close, connect, unit_of_work
 from app.core.settings import Settings
 from app.data import routes as data
 from app.insights import routes as insights
@@ -62,6 +62,6 @@ def resources(app: FastAPI) -> AbstractAsyncContextManager[None]:
         app.state.engine, app.state.uow = engine, unit_of_work(engine)
         current_default_thread_limiter().total_tokens = settings.pool_size
         yield
-        engine.dispose()
+        close(engine)
 
     return life()

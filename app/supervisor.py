@@ -196,10 +196,8 @@ class Supervisor:
         from app.accounts.service import first_owner_link  # noqa: PLC0415 - not needed before the pages answer
 
         self.announced = True
-        engine = database.connect(self.settings.dsn, pool_size=1)
-        with database.unit_of_work(engine)() as db:
+        with database.units_of_work(self.settings.dsn) as uow, uow() as db:
             link = first_owner_link(db, self.settings)
-        engine.dispose()
         address = self.settings.public_url or f"http://{_shown(self.settings.host)}:{self.settings.port}"
         log.info("Palate is ready. Open %s", address)
         if link:

@@ -85,7 +85,7 @@ def _statement(url: str, statement: str) -> None:
     engine = database.connect(_address(url, "postgres"), pool_size=1)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text(statement))
-    engine.dispose()
+    database.close(engine)
 
 
 def _create(url: str, name: str, template: str | None = None) -> None:
@@ -140,7 +140,7 @@ def engine(dsn: str) -> Iterator[Engine]:
     """A pool of up to 16 connections, so that tests with threads do not wait for each other."""
     engine = database.connect(dsn, pool_size=16)
     yield engine
-    engine.dispose()
+    database.close(engine)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.core import jobs, runs
-from app.core.database import UnitOfWork, connect, unit_of_work
+from app.core.database import UnitOfWork, units_of_work
 from app.core.errors import AppError, Cancelled, LostFence
 from app.core.records import Job, WorkerState
 from app.core.settings import ROOT, Settings
@@ -196,10 +196,11 @@ def die_with_parent(parent: int) -> None:
 
 def work(settings: Settings, _rest: list[str]) -> int:
     """`python -m trainer work`: run until SIGTERM or SIGINT."""
-    worker = Worker(settings, unit_of_work(connect(settings.dsn, pool_size=2)))
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sign, lambda *_: worker.stop.set())
-    worker.run()
+    with units_of_work(settings.dsn, pool_size=2) as uow:
+        worker = Worker(settings, uow)
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(sign, lambda *_: worker.stop.set())
+        worker.run()
     return DONE
 
 
@@ -215,7 +216,8 @@ def run(settings: Settings, rest: list[str]) -> int:
 
     os.nice(5)
     try:
-        execute(settings, unit_of_work(connect(settings.dsn, pool_size=2)), given.job, given.fence)
+        with units_of_work(settings.dsn, pool_size=2) as uow:
+            execute(settings, uow, given.job, given.fence)
     except LostFence:
         return LOST
     except Cancelled:

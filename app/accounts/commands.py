@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.accounts import service
-from app.core.database import connect, unit_of_work
+from app.core.database import units_of_work
 from app.core.errors import InvalidInput, Problem
 from app.core.people import make_invite, public_address
 from app.core.projects import project_by_slug
@@ -22,12 +22,8 @@ commands = typer.Typer(no_args_is_help=True, help="Invite, list and disable peop
 
 @contextmanager
 def _work(settings: Settings) -> Iterator[Session]:
-    engine = connect(settings.dsn, pool_size=1)
-    try:
-        with unit_of_work(engine)() as db:
-            yield db
-    finally:
-        engine.dispose()
+    with units_of_work(settings.dsn) as uow, uow() as db:
+        yield db
 
 
 @commands.command()

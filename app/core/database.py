@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
 UnitOfWork = Callable[[], AbstractContextManager[Session]]
@@ -26,6 +26,15 @@ def connect(dsn: str, *, pool_size: int = 4) -> Engine:
     )
 
 
+def close(engine: Engine) -> None:
+    """Close every connection: idle ones now, one that a thread still holds as soon as it comes back.
+
+    `Engine.dispose` alone forgets what is still held, and the garbage collector would find it open.
+    """
+    event.listen(engine.pool, "checkin", lambda connection, _: connection and connection.close())
+    engine.dispose()
+
+
 def unit_of_work(engine: Engine) -> UnitOfWork:
     """The factory that handlers and jobs call: one call, one transaction."""
     make = sessionmaker(engine, expire_on_commit=False)
@@ -41,3 +50,13 @@ def unit_of_work(engine: Engine) -> UnitOfWork:
                 raise
 
     return begin
+
+
+@contextmanager
+def units_of_work(dsn: str, *, pool_size: int = 1) -> Iterator[UnitOfWork]:
+    """`unit_of_work` on a pool of its own, closed at the end of the block: what commands and processes open."""
+    engine = connect(dsn, pool_size=pool_size)
+    try:
+        yield unit_of_work(engine)
+    finally:
+        close(engine)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from app.core.database import connect, unit_of_work
+from app.core.database import units_of_work
 from app.core.errors import InvalidInput
 from app.core.projects import project_by_slug
 from app.core.prompts import add_prompts, check_against, check_rows, lines_of
@@ -25,12 +25,8 @@ commands = typer.Typer()
 def _work() -> Iterator[tuple[Session, Settings]]:
     """One transaction of a command."""
     settings = Settings()
-    engine = connect(settings.dsn, pool_size=1)
-    try:
-        with unit_of_work(engine)() as db:
-            yield db, settings
-    finally:
-        engine.dispose()
+    with units_of_work(settings.dsn) as uow, uow() as db:
+        yield db, settings
 
 
 @commands.command("import")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.core.database import UnitOfWork, connect, unit_of_work
+from app.core.database import UnitOfWork, units_of_work
 from app.core.errors import InvalidInput, Problem
 from app.core.settings import Settings
 from app.simulation.annotator import Character
@@ -94,8 +94,5 @@ def _taste(name: str) -> Taste:
 @contextmanager
 def _work() -> Iterator[tuple[UnitOfWork, Settings]]:
     settings = Settings()
-    engine = connect(settings.dsn, pool_size=2)
-    try:
-        yield unit_of_work(engine), settings
-    finally:
-        engine.dispose()
+    with units_of_work(settings.dsn, pool_size=2) as uow:
+        yield uow, settings
