@@ -59,14 +59,15 @@ class PpoConfig:
     adam_epsilon: float = 1e-5
     gradient_clip: float = 1.0
     gamma: float = 1.0
-    lam: float = 0.95
+    lam: float = 1.0
+    """GAE. A round is too short for its critic to explain much, and below 1 early tokens would learn nothing then."""
     clip_ratio: float = 0.2
     clip_value: float = 0.2
     value_coefficient: float = 0.1
     critic: Literal["head", "adapter"] = "head"
-    """head: a linear critic on the frozen reward model's hidden states, which scoring computes anyway.
+    """head: a linear critic on the frozen reward model's hidden states, which scoring computes anyway; starts at 0.
     adapter: a whole adapter of its own, started from the reward model's (N+), which doubles the cost of an update."""
-    value_learning_rate: float = 1e-3
+    value_learning_rate: float = 1e-4
     whiten_advantages: bool = True
     kl_estimator: Literal["k1"] = "k1"
     kl_coefficient: float = 0.05
@@ -122,7 +123,8 @@ class PpoConfig:
 class EvaluateConfig:
     """Candidate against the live policy and the base on held-out prompts."""
 
-    prompts: int = 32
+    prompts: int = 64
+    """At most; the first of the held-out ones, so that rounds are compared on the same."""
     samples_per_prompt: int = 2
     max_tokens: int = 96
     temperature: float = 0.7

@@ -176,13 +176,18 @@ def prepare_policy(config: PpoConfig, context: Context, start: Path | None, save
 def prepare_critic(
     config: PpoConfig, context: Context, normalisation: Normalisation, saved: checkpoints.Saved | None
 ) -> list[torch.nn.Parameter]:
-    """A critic that starts as the reward model (N+ detail 19), on the normalised scale. Returns its parameters."""
+    """A critic with an adapter starts as the reward model (N+ detail 19), on the normalised scale; a head alone at 0
+    (OAI): on the states within an answer the reward's head explains less than nothing (docs/experiments.md), and it
+    could not adapt its states as an adapter can. Returns the critic's parameters."""
     trunk = context.trunk
     value, reward = trunk.add_head(VALUE), trunk.head(REWARD)
-    value.weight.copy_(reward.weight / normalisation.std)
-    value.bias.copy_((reward.bias - normalisation.mean) / normalisation.std)
     if config.critic == "adapter":
+        value.weight.copy_(reward.weight / normalisation.std)
+        value.bias.copy_((reward.bias - normalisation.mean) / normalisation.std)
         trunk.copy_adapter(REWARD, VALUE)
+    else:
+        value.weight.zero_()
+        value.bias.zero_()
     if saved is not None:
         checkpoints.unpack_head(value, VALUE, saved.tensors)
         if config.critic == "adapter":
