@@ -19,7 +19,7 @@ ELSEWHERE = {
     "import": "app.data.commands",
     "export": "app.data.commands",
     "simulate": "app.simulation.commands",
-    "bench": "app.simulation.commands",
+    "bench": "app.bench.commands",
     "user": "app.accounts.commands",
 }
 """Commands of other modules: each has a Typer named `commands` that holds them. Imported when asked for."""

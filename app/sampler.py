@@ -1,4 +1,4 @@
-"""Keeps each project's pool full: the live policy writes, completions become pairs, pairs become tasks.
+"""Keeps each project's pool full: the live policy writes, completions become pairs or groups, those become tasks.
 
 No transaction is open while the model works: plan (short read), sample (HTTP, several prompts in flight together so
 that the server batches them), store (short write, only if what the server said it served is still live).
@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from app.core import registry
 from app.core.database import UnitOfWork
 from app.core.errors import AppError, Unavailable
+from app.core.forms import parse_protocol, segments_of
 from app.core.projects import ProjectSettings, settings_of
 from app.core.queue import withdraw_stale
 from app.core.records import (
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 TOGETHER = 8
 """Prompts whose requests are in flight at once."""
 STRATEGY = "uniform"
+Shown = tuple[int, tuple[int, ...]]
+"""A task to be: its prompt, and the trajectories it shows."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,14 @@ class Plan:
     wanted: list[Wanted]
     missing: int
     """Tasks that the pool lacks."""
+    protocol_id: int
+    segments: int
+    """Answers that a task of this protocol shows."""
+
+    @property
+    def completions(self) -> int:
+        """How many to write for a prompt: enough for one task at least."""
+        return max(self.settings.pool.completions_per_prompt, self.segments)
 
 
 @dataclass
@@ -98,9 +109,11 @@ class Sampler:
         missing = settings.pool.open_tasks - ours
         if missing <= 0 or (_training(db, project_id) and missing < settings.pool.open_tasks // 2):
             return None
-        per_prompt = len(ring(range(settings.pool.completions_per_prompt)))
+        protocol = _protocol(db, project)
+        segments = segments_of(parse_protocol(protocol.fields))
+        per_prompt = len(groups(range(max(settings.pool.completions_per_prompt, segments)), segments))
         prompts = self._next_prompts(db, project_id, live.model_id, min(TOGETHER, -(-missing // per_prompt)))
-        return Plan(project_id, project.slug, settings, live, prompts, missing)
+        return Plan(project_id, project.slug, settings, live, prompts, missing, protocol.id, segments)
 
     def _next_prompts(self, db: Session, project_id: int, model_id: int, count: int) -> list[Wanted]:
         tasks = (
@@ -139,7 +152,7 @@ class Sampler:
                     plan.slug,
                     wanted.messages,
                     sampling=plan.settings.sampling,
-                    n=plan.settings.pool.completions_per_prompt,
+                    n=plan.completions,
                     seed=wanted.seed,
                     logprobs=True,
                 )
@@ -156,18 +169,18 @@ class Sampler:
     def _store(self, db: Session, plan: Plan, answers: Sequence[tuple[Wanted, Answer]]) -> int:
         """Trajectories, steps and tasks. What a policy wrote that is not live any more is left out."""
         live = registry.live(db, plan.project_id)
-        pairs: list[list[tuple[int, int, int]]] = []
+        made: list[list[Shown]] = []
         for wanted, answer in answers:
             if live is None or answer.deployment_id != live.deployment_id or answer.model_id != live.model_id:
                 continue
             new = _store_completions(db, plan, wanted, answer)
             spare = _unpaired(db, wanted.prompt_id, live.model_id)
             random.Random(wanted.seed).shuffle(spare)  # noqa: S311  (repeatable on purpose)
-            found = [(wanted.prompt_id, first, second) for first, second in ring(spare)]
+            found = [(wanted.prompt_id, group) for group in groups(spare, plan.segments)]
             if not new or not found:
                 self.fruitless[live.model_id, wanted.prompt_id] += 1
-            pairs.append(found)
-        turns = [pair for turn in _turns(pairs) for pair in turn]
+            made.append(found)
+        turns = [shown for turn in _turns(made) for shown in turn]
         if live is not None:
             _make_tasks(db, plan, live.deployment_id, turns)
         return len(turns)
@@ -183,6 +196,16 @@ def open_tasks(db: Session, project_id: int, model_id: int) -> tuple[int, int]:
         .where(Task.project_id == project_id, Task.state == "open")
     ).one()
     return ours, others
+
+
+def groups(completions: Sequence[int], size: int) -> list[tuple[int, ...]]:
+    """What tasks of `size` answers show: for two a ring of pairs, for more groups in which each completion stands once.
+
+    A group already compares each text with `size` − 1 others. What is left over waits for the next completions.
+    """
+    if size == 2:
+        return list(ring(completions))
+    return [tuple(completions[start : start + size]) for start in range(0, len(completions) - size + 1, size)]
 
 
 def ring(completions: Sequence[int]) -> list[tuple[int, int]]:
@@ -272,35 +295,39 @@ def _unpaired(db: Session, prompt_id: int, model_id: int) -> list[int]:
     )
 
 
-def _turns(pairs: list[list[tuple[int, int, int]]]) -> list[list[tuple[int, int, int]]]:
-    """Each prompt's first pair, then each one's second …, so that people do not meet one prompt twice in a row."""
-    longest = max((len(found) for found in pairs), default=0)
-    return [[found[turn] for found in pairs if turn < len(found)] for turn in range(longest)]
+def _turns(made: list[list[Shown]]) -> list[list[Shown]]:
+    """Each prompt's first task, then each one's second …, so that people do not meet one prompt twice in a row."""
+    longest = max((len(found) for found in made), default=0)
+    return [[found[turn] for found in made if turn < len(found)] for turn in range(longest)]
 
 
-def _make_tasks(db: Session, plan: Plan, deployment_id: int, pairs: Sequence[tuple[int, int, int]]) -> None:
-    project = db.get_one(Project, plan.project_id)
-    protocol_id = db.scalar(
-        select(Protocol.id).where(Protocol.project_id == project.id, Protocol.version == project.protocol_version)
+def _protocol(db: Session, project: Project) -> Protocol:
+    """The version of the protocol that new tasks use."""
+    found = db.scalar(
+        select(Protocol).where(Protocol.project_id == project.id, Protocol.version == project.protocol_version)
     )
-    if protocol_id is None:
-        raise AppError(f"Project {plan.slug} has no protocol {project.protocol_version}.")
+    if found is None:
+        raise AppError(f"Project {project.slug} has no protocol {project.protocol_version}.")
+    return found
+
+
+def _make_tasks(db: Session, plan: Plan, deployment_id: int, shown: Sequence[Shown]) -> None:
     tasks = [
         Task(
-            project_id=project.id,
+            project_id=plan.project_id,
             prompt_id=prompt_id,
-            protocol_id=protocol_id,
+            protocol_id=plan.protocol_id,
             strategy=STRATEGY,
             deployment_id=deployment_id,
             answers_needed=plan.settings.pool.answers_per_task,
         )
-        for prompt_id, _, _ in pairs
+        for prompt_id, _ in shown
     ]
     db.add_all(tasks)
     db.flush()
-    for task, (_, first, second) in zip(tasks, pairs, strict=True):
+    for task, (_, group) in zip(tasks, shown, strict=True):
         db.add_all(
             TaskSegment(task_id=task.id, position=position, trajectory_id=trajectory_id)
-            for position, trajectory_id in enumerate((first, second))
+            for position, trajectory_id in enumerate(group)
         )
     db.flush()

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from argon2 import PasswordHasher
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.records import (
@@ -81,13 +82,14 @@ def make_project(
     name: str = "Kitchen table",
     members: Mapping[User, str] | None = None,
     guidelines: str = "Prefer the answer that helps.",
+    fields: Sequence[Mapping[str, Any]] = PROTOCOL,
     **settings: Any,
 ) -> Project:
-    """A project with protocol 1, guidelines 1 and members by role. `settings` are parts of ProjectSettings."""
+    """A project with protocol 1 (`fields`), guidelines 1, members by role. `settings` are parts of ProjectSettings."""
     project = Project(slug=slug or f"project-{next(_number)}", name=name, settings=settings)
     _add(db, project)
     db.add(Guideline(project_id=project.id, version=1, text=guidelines))
-    db.add(Protocol(project_id=project.id, version=1, fields=PROTOCOL))
+    db.add(Protocol(project_id=project.id, version=1, fields=list(fields)))
     for user, role in (members or {}).items():
         db.add(Membership(project_id=project.id, user_id=user.id, role=role))
     db.flush()
@@ -186,7 +188,11 @@ def make_assignment(db: Session, task: Task, user: User, *, outcome: str | None 
         user_id=user.id,
         lease_token=uuid4(),
         lease_until=now + timedelta(minutes=30),
-        display_order=[0, 1],
+        display_order=list(
+            db.scalars(
+                select(TaskSegment.position).where(TaskSegment.task_id == task.id).order_by(TaskSegment.position)
+            )
+        ),
         idempotency_key=uuid4(),
         outcome=outcome,
         submitted_at=now if outcome else None,

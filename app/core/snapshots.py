@@ -193,6 +193,8 @@ def _pairs(row: Row[*tuple[Any, ...]], shown: list[Segment]) -> Iterator[Prefere
     tier_of = {position: tier for tier, positions in enumerate(row.tiers) for position in positions}
     for first, second in combinations([segment for segment in shown if segment.position in tier_of], 2):
         better = tier_of[second.position] - tier_of[first.position]
+        if better == 0 and row.outcome == "best":
+            continue  # neither was chosen, and nobody said which of them is better
         yield PreferencePair(
             preference_id=row.id,
             prompt_id=row.prompt_id,

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import ColumnElement, Integer, case, func, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.core.records import Assignment, Preference, Prompt, Task
@@ -62,27 +63,28 @@ def waterfall(db: Session, project_id: int, options: ExportOptions) -> Waterfall
         "Gold tasks": -total["gold"],
     }
     ties = {"drop": 0, "both": 2}[options.ties]
-    late = ("late_prefer", "late_tie", "late_bad") if options.late == "drop" else ()
-    if late:
-        falls["Late answers"] = -sum(total[name] for name in late)
+    if options.late == "drop":
+        falls["Late answers"] = -total["late_answers"] - total["late_bad"]
     kept = {s: _kept(n, options.late == "drop") for s, n in by_split.items()}
     left: Counter[str] = sum(kept.values(), Counter())
-    falls["Same"] = left["tie"] * (ties - 1)
     falls["Both bad"] = -left["bad"]
-    splits = {s: n["prefer"] + ties * n["tie"] for s, n in kept.items()}
+    if several := left["decided"] + left["level"] - left["answers"]:
+        falls["Pairs of several answers"] = several
+    falls["Same"] = left["level"] * (ties - 1)
+    splits = {s: n["decided"] + ties * n["level"] for s, n in kept.items()}
     return Waterfall(total["labels"] + skipped, falls, {s: n for s, n in splits.items() if n})
 
 
 def _kept(counts: Counter[str], without_late: bool) -> Counter[str]:
-    """What holds now, by outcome."""
-    return Counter({n: counts[n] - counts[f"late_{n}"] * without_late for n in ("prefer", "tie", "bad")})
+    """What holds now."""
+    return Counter({n: counts[n] - counts[f"late_{n}"] * without_late for n in ("answers", "bad", "decided", "level")})
 
 
 def _answers(db: Session, project_id: int) -> dict[str, Counter[str]]:
-    """Counts of preference rows by split and fate. prefer, tie and bad are current answers to ordinary tasks."""
+    """Counts of preference rows by split and fate; of current answers to ordinary tasks also the pairs they make:
+    `decided` ones, and `level` ones of answers that are equally good."""
     said = ~Preference.withdrawn
     holds = is_current() & Task.gold.is_(None)
-    outcomes = {"prefer": "prefer", "tie": "tie", "bad": "all_bad"}
     fates: dict[str, ColumnElement[bool] | InstrumentedAttribute[bool]] = {
         "labels": said,
         "markers": Preference.withdrawn,
@@ -90,18 +92,35 @@ def _answers(db: Session, project_id: int) -> dict[str, Counter[str]]:
         "gold": is_current() & Task.gold.is_not(None),
         "late_rows": Assignment.late,
     }
-    for name, outcome in outcomes.items():
-        fates[name] = holds & (Preference.outcome == outcome)
-        fates[f"late_{name}"] = fates[name] & Assignment.late
+    fates["answers"] = holds & (Preference.outcome != "all_bad")
+    fates["bad"] = holds & (Preference.outcome == "all_bad")
+    sizes = func.jsonb_array_elements(Preference.tiers).table_valued("value").lateral()
+    size = func.jsonb_array_length(sizes.c.value)
+    shape = select(func.sum(size).label("n"), func.sum(size * size).label("squares")).select_from(sizes).lateral()
+    # Of n answers n² − Σ size² ordered pairs lie across tiers, Σ size² − n within one. A choice orders only across.
+    pairs = {
+        "decided": (shape.c.n * shape.c.n - shape.c.squares) / 2,
+        "level": case((Preference.outcome == "best", 0), else_=(shape.c.squares - shape.c.n) / 2),
+    }
+    counted: list[ColumnElement[Any]] = []
+    for name, fate in list(fates.items()):
+        counted.append(func.count(case((fate, 1))).label(name))
+        if name in ("answers", "bad"):
+            counted.append(func.count(case((fate & Assignment.late, 1))).label(f"late_{name}"))
+    for name, number in pairs.items():
+        for prefix, fate in (("", fates["answers"]), ("late_", fates["answers"] & Assignment.late)):
+            counted.append(func.coalesce(func.sum(case((fate, number))), 0).cast(Integer).label(prefix + name))
     rows = db.execute(
-        select(Prompt.split, *(func.count(case((fate, 1))).label(name) for name, fate in fates.items()))
+        select(Prompt.split, *counted)
         .join(Assignment, Assignment.id == Preference.assignment_id)
         .join(Task, Task.id == Preference.task_id)
         .join(Prompt, Prompt.id == Task.prompt_id)
+        .join(shape, true())
         .where(Preference.project_id == project_id)
         .group_by(Prompt.split)
     )
-    return {row.split: Counter({name: row._mapping[name] for name in fates}) for row in rows}
+    names = [column.name for column in counted]
+    return {row.split: Counter({name: int(row._mapping[name]) for name in names}) for row in rows}
 
 
 def _ended(db: Session, project_id: int, options: ExportOptions) -> Counter[str]:

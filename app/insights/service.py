@@ -147,7 +147,12 @@ def left_chosen(db: Session, project_id: int) -> tuple[int, int]:
     row = db.execute(
         select(func.count(case((best == Assignment.display_order[1], 1))), func.count(Preference.id))
         .join(Assignment, Assignment.id == Preference.assignment_id)
-        .where(Preference.project_id == project_id, Preference.outcome == "prefer", is_current())
+        .where(
+            Preference.project_id == project_id,
+            Preference.outcome == "prefer",
+            func.cardinality(Assignment.display_order) == 2,
+            is_current(),
+        )
     ).one()
     return row[0], row[1]
 

@@ -12,11 +12,16 @@ from sqlalchemy.orm import Session
 
 from app.core.answers import acts
 from app.core.errors import InvalidInput, Problem
-from app.core.forms import Field
+from app.core.forms import MOST_ANSWERS, Field
 from app.core.projects import settings_of
 from app.core.records import Assignment, Guideline, Project, Prompt, Task, User
 
 EXCERPT = 160
+INPUTS = (
+    *("choice", "strength", "graded", "order", "note"),
+    *(f"place_{number}" for number in range(1, MOST_ANSWERS + 1)),
+)
+"""What the fragments of all fields send (templates/labeling/fields)."""
 LONGEST = 24 * 60 * 60 * 1000
 """Milliseconds; a longer active time is a broken clock."""
 
@@ -128,14 +133,9 @@ def anything_yet(db: Session, project: Project) -> bool:
 
 def answers_of(form: Mapping[str, str], fields: list[Field]) -> dict[str, dict[str, str]]:
     """A posted form as answers by field. The first field's inputs have plain names; others begin with their key."""
-    names = ("choice", "strength", "note")
-    first = {name: form[name] for name in names if form.get(name)}
-    if graded := form.get("graded"):
-        # A cell of the scale is one button, so that it works without a script: a3 is "A is clearly better".
-        first |= {"choice": graded} if graded == "same" else {"choice": graded[:1], "strength": graded[1:]}
-    answers = {fields[0].key: first}
+    answers = {fields[0].key: {name: form[name] for name in INPUTS if form.get(name)}}
     for field in fields[1:]:
-        answers[field.key] = {name: form[f"{field.key}.{name}"] for name in names if form.get(f"{field.key}.{name}")}
+        answers[field.key] = {name: form[f"{field.key}.{name}"] for name in INPUTS if form.get(f"{field.key}.{name}")}
     return answers
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.core.errors import InvalidConfig, InvalidInput, Problem
-from app.core.forms import DEFAULT_PROTOCOL, parse_protocol
+from app.core.forms import DEFAULT_PROTOCOL, MOST_ANSWERS, parse_protocol
 from app.core.projects import ProjectSettings
 from app.core.recipes import PRESETS, RECIPES, make_config
 from app.core.records.base import Json
@@ -146,21 +146,52 @@ def read_overrides(text: str, preset: str) -> dict[str, dict[str, bool | int | f
     return overrides
 
 
+QUESTIONS = {
+    "compare": DEFAULT_PROTOCOL[0]["question"],
+    "choose": "Which answer is the best?",
+    "rank": "Put the answers in order, the best first.",
+}
+"""What is asked where the form leaves the question empty."""
+
+
 def read_protocol(form: Mapping[str, str]) -> list[Json]:
-    """The fields of a comparison with the chosen question and cells. Raises InvalidInput."""
-    asked = {
-        **DEFAULT_PROTOCOL[0],
-        "question": form.get("question", "").strip() or DEFAULT_PROTOCOL[0]["question"],
-        "tie": "tie" in form,
-        "both_bad": "both_bad" in form,
-        "strength": 4 if "strength" in form else 0,
-    }
-    fields = [asked]
+    """The one field that the form describes. Raises InvalidInput that names the input."""
+    kind = form.get("asks", "compare")
+    if kind not in QUESTIONS:
+        raise InvalidInput([Problem("asks", "Choose one of the three.", found=kind[:40])])
+    asked: Json = {"type": kind, "key": "overall", "question": form.get("question", "").strip() or QUESTIONS[kind]}
+    if kind == "compare":
+        strength = _whole(form, "strength", 0, 0, 4)
+        asked |= {"tie": "tie" in form, "both_bad": "both_bad" in form, "strength": strength}
+    else:
+        asked |= {"answers": _whole(form, "answers", 4, 2, MOST_ANSWERS), "all_bad": "both_bad" in form}
+    if kind == "rank":
+        asked["ties"] = "tie" in form
     try:
-        parse_protocol(fields)
+        parse_protocol([asked])
     except InvalidInput as error:
         raise InvalidInput([Problem("question", error.problems[0].message)]) from error
-    return fields
+    return [asked]
+
+
+def protocol_values(fields: list[Json]) -> dict[str, Any]:
+    """What the form shows for a stored protocol: the reverse of `read_protocol`."""
+    asked = fields[0]
+    return {
+        "asks": asked["type"],
+        "question": asked["question"],
+        "answers": asked.get("answers", 4),
+        "tie": asked.get("tie", asked.get("ties", False)),
+        "both_bad": asked.get("both_bad", asked.get("all_bad", False)),
+        "strength": asked.get("strength", 0),
+    }
+
+
+def _whole(form: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    given = form.get(name, "").strip() or str(default)
+    if not (given.isascii() and given.isdigit() and least <= int(given[:9]) <= most):
+        raise InvalidInput([Problem(name, f"A whole number from {least} to {most}.", found=given[:40])])
+    return int(given)
 
 
 def read_name(name: str, slug: str) -> tuple[str, str]:

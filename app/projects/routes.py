@@ -158,6 +158,7 @@ def _settings(
         values={"name": access.project.name, **values},
         sections=forms.SECTIONS,
         presets=[(name, name) for name in PRESETS],
-        protocol=service.protocol_of(db, access.project),
+        protocol=(protocol := service.protocol_of(db, access.project)),
+        asked=forms.protocol_values(protocol.fields),
         **{"errors": {}, **context},
     )

@@ -4,6 +4,7 @@ import random
 import secrets
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 
 import httpx
 
@@ -24,7 +25,7 @@ class Character:
 
     taste: Taste
     noise: float = 0.0
-    """Probability of the opposite answer."""
+    """Probability of the opposite answer, of another choice, or that two neighbours of a ranking change places."""
     random_answers: bool = False
     """A control: a coin decides every answer, so that the labels carry no information."""
 
@@ -37,6 +38,37 @@ class Character:
             return "same"
         better, worse = ("a", "b") if difference > 0 else ("b", "a")
         return worse if draw.random() < self.noise else better
+
+    def best(self, texts: list[str], draw: random.Random) -> str:
+        """The number of the best text, counted from 1; the first one where several are."""
+        numbers = [str(number + 1) for number in range(len(texts))]
+        if self.random_answers:
+            return draw.choice(numbers)
+        best = max(numbers, key=lambda number: self.taste(texts[int(number) - 1]))
+        return draw.choice([n for n in numbers if n != best]) if draw.random() < self.noise else best
+
+    def order(self, texts: list[str], draw: random.Random) -> str:
+        """All numbers from best to worst, as the ranking form writes them: 3>1=2."""
+        numbers = list(range(len(texts)))
+        if self.random_answers:
+            draw.shuffle(numbers)
+            return ">".join(str(number + 1) for number in numbers)
+        numbers.sort(key=lambda number: -self.taste(texts[number]))
+        for place in range(len(numbers) - 1):
+            if draw.random() < self.noise:
+                numbers[place], numbers[place + 1] = numbers[place + 1], numbers[place]
+        said = str(numbers[0] + 1)
+        for before, number in pairwise(numbers):
+            said += f"{'=' if self.taste(texts[before]) == self.taste(texts[number]) else '>'}{number + 1}"
+        return said
+
+    def answer(self, task: ShownTask, draw: random.Random) -> dict[str, str]:
+        """What this person sends for a task."""
+        if task.field == "rank":
+            return {"order": self.order(task.answers, draw)}
+        if task.field == "choose":
+            return {"choice": self.best(task.answers, draw)}
+        return {"choice": self.choice(task.answers[0], task.answers[1], draw)}
 
 
 class Annotator:
@@ -70,14 +102,14 @@ class Annotator:
     def tasks(self) -> tuple[list[ShownTask], str]:
         """The tasks that stand on the label page now, and its CSRF token. No task while the pool is empty."""
         page = self._read(self._at)
-        return [task for task in page.tasks if len(task.answers) == 2 and task.form.get("key")], page.csrf
+        return [task for task in page.tasks if len(task.answers) >= 2 and task.form.get("key")], page.csrf
 
     def answer(self, task: ShownTask, csrf: str) -> str:
-        """Send one answer; the same key again when no acknowledgement came. Returns the choice."""
-        choice = self._character.choice(task.answers[0], task.answers[1], self._draw)
-        form = task.form | {"csrf_token": csrf, "choice": choice, "input_method": "key"}
+        """Send one answer; the same key again when no acknowledgement came. Returns the choice or the order."""
+        said = self._character.answer(task, self._draw)
+        form = task.form | said | {"csrf_token": csrf, "input_method": "key"}
         self._post(f"{self._at}/answer", form, expects=200, accept="application/json")
-        return choice
+        return next(iter(said.values()))
 
     def close(self) -> None:
         """Close the browser."""

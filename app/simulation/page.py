@@ -1,6 +1,7 @@
 """The label page as a person reads it: which texts stand where, and what the form sends back."""
 
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass
 from html.parser import HTMLParser
 
 VOID = frozenset(("input", "meta", "link", "br", "img", "hr", "use", "rect", "circle", "path"))
@@ -11,8 +12,10 @@ class ShownTask:
     """One task on the page: answers from left to right, and the hidden fields of its form."""
 
     key: str
-    answers: list[str] = field(default_factory=list)
-    form: dict[str, str] = field(default_factory=dict)
+    field: str = "compare"
+    """Which kind of answer the form wants."""
+    answers: list[str] = dataclasses.field(default_factory=list)
+    form: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 class LabelPage(HTMLParser):
@@ -37,6 +40,8 @@ class LabelPage(HTMLParser):
             self.tasks.append(ShownTask(found.get("data-key", "")))
         elif tag == "form":
             self._in_form = "answer" in classes
+            if self._in_form and self.tasks:
+                self.tasks[-1].field = found.get("data-field", "compare")
         elif tag == "input" and found.get("name") == "csrf_token":
             self.csrf = self.csrf or found.get("value", "")
         elif tag == "input" and self._in_form and found.get("type") == "hidden" and self.tasks:

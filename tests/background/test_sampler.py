@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.core import registry
 from app.core.database import UnitOfWork
 from app.core.errors import Unavailable
-from app.core.records import Project, Step, Task, TaskSegment, Trajectory
+from app.core.records import Project, Protocol, Step, Task, TaskSegment, Trajectory
 from app.sampler import Sampler, open_tasks
 from app.web.policy_client import PolicyClient
 from tests import factories
@@ -72,6 +72,25 @@ def test_tasks_are_spread_evenly_and_each_completion_is_used_twice(
         for pair in db.scalars(select(func.array_agg(TaskSegment.trajectory_id)).group_by(TaskSegment.task_id))
     ]
     assert len(set(pairs)) == len(pairs)
+
+
+@pytest.mark.parametrize("answers", [3, 4, 6])
+def test_tasks_of_several_answers_show_each_completion_once(
+    db: Session, sampler: Sampler, project: Project, answers: int
+) -> None:
+    asked = {"type": "rank", "key": "overall", "question": "Best first.", "answers": answers}
+    db.add(Protocol(project_id=project.id, version=2, fields=[asked]))
+    project.protocol_version = 2
+    db.commit()
+    fill_up(sampler, project)
+    shown = db.execute(
+        select(TaskSegment.task_id, Trajectory.prompt_id, TaskSegment.trajectory_id)
+        .join(Trajectory, Trajectory.id == TaskSegment.trajectory_id)
+        .order_by(TaskSegment.task_id, TaskSegment.position)
+    ).all()
+    assert set(Counter(row.task_id for row in shown).values()) == {answers}
+    assert set(Counter(row.trajectory_id for row in shown).values()) == {1}
+    assert len({(row.task_id, row.prompt_id) for row in shown}) == len({row.task_id for row in shown}) >= 10
 
 
 def test_one_prompt_is_not_met_twice_in_a_row(db: Session, sampler: Sampler, project: Project) -> None:

@@ -5,13 +5,24 @@ from typing import Any
 import pytest
 
 from app.core.errors import InvalidInput
-from app.core.forms import DEFAULT_PROTOCOL, Compare, PreferenceDraft, parse_answers, parse_protocol, sentence_of
+from app.core.forms import (
+    DEFAULT_PROTOCOL,
+    Compare,
+    PreferenceDraft,
+    parse_answers,
+    parse_protocol,
+    segments_of,
+    sentence_of,
+)
 
+CHOOSE = [{"type": "choose", "key": "overall", "question": "Which is the best?", "answers": 4, "all_bad": True}]
+RANK = [{"type": "rank", "key": "overall", "question": "Best first.", "answers": 4, "ties": True, "all_bad": True}]
 GRADED = [{**DEFAULT_PROTOCOL[0], "strength": 4}]
 
 
 def answer(protocol: list[dict[str, Any]], **given: object) -> PreferenceDraft:
-    return parse_answers(parse_protocol(protocol), {"overall": given}, 2)[0]
+    fields = parse_protocol(protocol)
+    return parse_answers(fields, {"overall": given}, segments_of(fields))[0]
 
 
 @pytest.mark.parametrize(
@@ -36,6 +47,79 @@ def test_strength_is_kept_and_said(grade: int, sentence: str) -> None:
     draft = answer(GRADED, choice="b", strength=str(grade))
     assert draft.strength == grade
     assert sentence_of(parse_protocol(GRADED), draft) == f"B is {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("cell", "tiers", "grade"), [("a3", [[0], [1]], 3), ("b1", [[1], [0]], 1), ("same", [[0, 1]], 0)]
+)
+def test_a_cell_of_the_scale_says_side_and_strength(cell: str, tiers: list[list[int]], grade: int) -> None:
+    draft = answer(GRADED, graded=cell)
+    assert (draft.tiers, draft.strength) == (tiers, grade)
+
+
+@pytest.mark.parametrize(
+    ("given", "outcome", "tiers", "sentence"),
+    [
+        ({"choice": "3"}, "best", [[2], [0, 1, 3]], "3 is the best"),
+        ({"choice": "1"}, "best", [[0], [1, 2, 3]], "1 is the best"),
+        ({"choice": "all_bad"}, "all_bad", [[0, 1, 2, 3]], "All bad"),
+    ],
+)
+def test_the_best_of_several(given: dict[str, object], outcome: str, tiers: list[list[int]], sentence: str) -> None:
+    draft = answer(CHOOSE, **given)
+    assert (draft.outcome, draft.tiers) == (outcome, tiers)
+    assert sentence_of(parse_protocol(CHOOSE), draft) == sentence
+
+
+@pytest.mark.parametrize(
+    ("given", "outcome", "tiers", "sentence"),
+    [
+        ({"order": "3>1>4>2"}, "prefer", [[2], [0], [3], [1]], "3, then 1, then 4, then 2"),
+        ({"order": "3>2=1>4"}, "prefer", [[2], [0, 1], [3]], "3, then 1 and 2, then 4"),
+        ({"order": "4=3=2=1"}, "tie", [[0, 1, 2, 3]], "All the same"),
+        (
+            {"place_1": "2", "place_2": "4", "place_3": "1", "place_4": "2"},
+            "prefer",
+            [[2], [0, 3], [1]],
+            "3, then 1 and 4, then 2",
+        ),
+        ({"choice": "all_bad", "place_1": ""}, "all_bad", [[0, 1, 2, 3]], "All bad"),
+    ],
+)
+def test_an_order_with_ties(given: dict[str, object], outcome: str, tiers: list[list[int]], sentence: str) -> None:
+    draft = answer(RANK, **given)
+    assert (draft.outcome, draft.tiers) == (outcome, tiers)
+    assert sentence_of(parse_protocol(RANK), draft) == sentence
+
+
+@pytest.mark.parametrize(
+    ("protocol", "given"),
+    [
+        (CHOOSE, {}),
+        (CHOOSE, {"choice": "5"}),
+        (CHOOSE, {"choice": "0"}),
+        (CHOOSE, {"choice": "12"}),
+        (CHOOSE, {"choice": ""}),
+        (CHOOSE, {"choice": 3}),
+        ([{**CHOOSE[0], "all_bad": False}], {"choice": "all_bad"}),
+        (RANK, {}),
+        (RANK, {"order": "3>1>4"}),
+        (RANK, {"order": "3>1>4>4"}),
+        (RANK, {"order": "3>1>4>5"}),
+        (RANK, {"order": "3>1>4>2>"}),
+        (RANK, {"order": ["3"]}),
+        (RANK, {"choice": "1"}),
+        (RANK, {"place_1": "1", "place_2": "2", "place_3": "3"}),
+        (RANK, {"place_1": "1", "place_2": "2", "place_3": "3", "place_4": "5"}),
+        (RANK, {"place_1": "1", "place_2": "2", "place_3": "3", "place_4": "²"}),
+        ([{**RANK[0], "ties": False}], {"order": "3>1=4>2"}),
+        ([{**RANK[0], "all_bad": False}], {"choice": "all_bad"}),
+    ],
+)
+def test_what_is_no_choice_or_no_order_is_refused(protocol: list[dict[str, Any]], given: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        answer(protocol, **given)
+    assert caught.value.problems[0].field == "overall"
 
 
 @pytest.mark.parametrize("strength", [None, "", "0", "5", "-1", "1.5", "²", "x", True, 10**30])
@@ -89,6 +173,9 @@ def test_a_form_needs_every_field_and_no_other() -> None:
         [{**DEFAULT_PROTOCOL[0], "tie": "yes"}],
         [{**DEFAULT_PROTOCOL[0], "surprise": 1}],
         [DEFAULT_PROTOCOL[0], DEFAULT_PROTOCOL[0]],
+        [{**CHOOSE[0], "answers": 10}],
+        [{**RANK[0], "answers": 1}],
+        [CHOOSE[0], {**RANK[0], "key": "order", "answers": 3}],
     ],
 )
 def test_a_broken_protocol_is_refused_with_a_sentence(broken: object) -> None:

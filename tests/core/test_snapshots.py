@@ -58,6 +58,15 @@ def test_a_ranking_makes_all_its_pairs(db: Session) -> None:
     ]
 
 
+def test_a_choice_says_nothing_about_what_was_not_chosen(db: Session) -> None:
+    user, project = factories.make_user(db), factories.make_project(db)
+    prompt = factories.make_prompt(db, project)
+    texts = [factories.make_completion(db, prompt, text) for text in ("a", "b", "c")]
+    factories.make_preference(db, factories.make_task(db, prompt, texts), user, outcome="best", tiers=[[1], [0, 2]])
+    pairs = list(pairs_of(db, take_snapshot(db, project.id).id))
+    assert [(pair.first, pair.second, pair.target) for pair in pairs] == [("a", "b", 0.0), ("b", "c", 1.0)]
+
+
 def test_counts_by_split(db: Session) -> None:
     kim, lee = factories.make_user(db), factories.make_user(db)
     project = factories.make_project(db)

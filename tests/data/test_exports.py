@@ -129,6 +129,29 @@ def test_the_counts_before_are_the_rows_after(
     assert all(0 <= start <= 100 and start + width <= 100.001 for *_, start, width in falls.bars())
 
 
+@pytest.mark.parametrize("ties", ["drop", "both"])
+def test_several_answers_are_counted_as_the_pairs_they_make(
+    db: Session, settings: Settings, world: World, ties: str
+) -> None:
+    said: list[tuple[str, list[list[int]]]] = [
+        ("prefer", [[2], [0, 1], [3]]),
+        ("best", [[1], [0, 2, 3]]),
+        ("tie", [[0, 1, 2, 3]]),
+        ("all_bad", [[0, 1, 2, 3]]),
+    ]
+    for outcome, tiers in said:
+        prompt = factories.make_prompt(db, world.project)
+        texts = [factories.make_completion(db, prompt, text) for text in "abcd"]
+        factories.make_preference(db, factories.make_task(db, prompt, texts), world.admin, outcome=outcome, tiers=tiers)
+    falls = waterfall(db, world.project.id, options_of({"ties": ties}))
+    export, directory = write(db, settings, world, ties=ties, format="jsonl")
+    assert falls.splits == {file["split"]: file["rows"] for file in export.files if file["split"]}
+    assert falls.labels + sum(falls.falls.values()) == falls.rows
+    assert falls.falls["Pairs of several answers"] == 5 + 1 + 3 - 3 + 6
+    chosen = [tuple(row[side][0]["content"] for side in ("chosen", "rejected")) for row in lines(directory)]
+    assert {("c", "a"), ("c", "b"), ("c", "d"), ("a", "d"), ("b", "d"), ("b", "a"), ("b", "c")} <= set(chosen)
+
+
 def test_the_card_tells_the_choices_and_the_labels(db: Session, settings: Settings, world: World) -> None:
     export, directory = write(db, settings, world, shape="trl", format="jsonl", ties="both")
     card = json.loads((directory / "export.json").read_text())

@@ -148,7 +148,7 @@ def test_a_changed_question_is_a_new_version(client: TestClient, db: Session, ad
     at = "/projects/kitchen/settings"
     sign_in(client, admin)
     for _ in range(2):
-        post(client, f"{at}/protocol", page=at, question="Which is kinder?", tie="on", strength="on")
+        post(client, f"{at}/protocol", page=at, question="Which is kinder?", tie="on", strength="4")
     assert db.scalars(select(Protocol.version).order_by(Protocol.version)).all() == [1, 2]
     db.expire_all()
     assert db.get_one(Project, kitchen.id).protocol_version == 2

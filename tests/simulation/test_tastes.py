@@ -1,6 +1,7 @@
 """Tastes are plain functions, and annotators see what a person sees."""
 
 import random
+from collections import Counter
 
 import pytest
 
@@ -36,6 +37,19 @@ def test_noise_is_the_share_of_opposite_answers_and_ties_are_said() -> None:
     answers = [character.choice("long", "short", draw) for _ in range(4000)]
     assert 0.13 < answers.count("a") / len(answers) < 0.17
     assert character.choice("same", "size", draw) == "same"
+
+
+def test_the_best_of_several_and_an_order_follow_the_taste() -> None:
+    draw = random.Random(1)  # noqa: S311  must be repeatable
+    sure = Character(len)
+    assert sure.best(["a", "ccc", "bb"], draw) == "2"
+    assert sure.order(["a", "ccc", "bb", "dd"], draw) == "2>3=4>1"
+    noisy = Character(len, 0.15)
+    answers = [noisy.best(["a", "ccc", "bb"], draw) for _ in range(4000)]
+    assert 0.13 < 1 - answers.count("2") / len(answers) < 0.17
+    coins = Character(len, random_answers=True)
+    firsts = Counter(coins.order(["a", "ccc", "bb"], draw)[0] for _ in range(3000))
+    assert all(900 < count < 1100 for count in firsts.values())
 
 
 def test_the_control_answers_at_random() -> None:

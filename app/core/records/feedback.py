@@ -14,12 +14,13 @@ class Preference(Record):
     """A partial order over a task's segments.
 
     `tiers` lists positions (app.core.records.work.TaskSegment), best first: [[1], [0]] is "second over first",
-    [[0, 1]] a tie. `outcome` tells a tie from "all bad". A row with `withdrawn` takes the one it supersedes back.
+    [[0, 1]] a tie. `outcome` tells a tie from "all bad", and `best` says that the second tier holds what was not
+    chosen, in no order. A row with `withdrawn` takes the one it supersedes back.
     """
 
     __tablename__ = "preferences"
     __table_args__ = (
-        CheckConstraint("outcome in ('prefer', 'tie', 'all_bad')", "outcome"),
+        CheckConstraint("outcome in ('prefer', 'best', 'tie', 'all_bad')", "outcome"),
         Index(None, "project_id", "id"),
     )
     id: Mapped[Id]

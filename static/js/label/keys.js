@@ -24,6 +24,8 @@ export function bindKeys(commands, answer) {
 }
 
 function meaning(event, commands, answer) {
+  const special = document.querySelector(".why[open]") ? null : answer.special(event);
+  if (special) return special;
   const cell = answer.cell(nameOf(event));
   if (cell) return () => (cell.dataset.reason ? answer.reason(cell) : answer.choose(cell));
   if (event.code === "Space" && !event.target.closest("button, summary, a, label")) return () => commands.scroll(event);
@@ -36,7 +38,7 @@ function nameOf(event) {
   const digit = /^(?:Digit|Numpad)([0-9])$/.exec(event.code)?.[1];
   const open = document.querySelector(".why[open]");
   if (open) return digit ? `[data-reason]:nth-of-type(${digit})` : "none";
-  if (event.key.toLowerCase() === "x") return '[data-choice="both_bad"]';
+  if (event.key.toLowerCase() === "x") return '[data-choice$="_bad"]';
   if (digit) return `.cell[aria-keyshortcuts~="${digit}"]`;
   if (event.key.startsWith("Arrow")) return `.cell[aria-keyshortcuts~="${event.key}"]`;
   return "none";

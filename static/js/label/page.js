@@ -4,6 +4,7 @@ import { ActiveTime } from "./active.js";
 import { bindKeys } from "./keys.js";
 import { Outbox } from "./outbox.js";
 import * as panes from "./panes.js";
+import * as rank from "./rank.js";
 
 const DEAD = 150; // ms after a new task: a double press must not answer an unread one
 const HOLD = 50; // ms the chosen cell keeps its colour
@@ -58,6 +59,7 @@ function begin(task) {
   task.form.querySelector(".why").open = false;
   keepDraft(task);
   panes.open(task.read);
+  rank.open(task.form);
   active.begin();
   task.read.querySelector("h1").focus({ preventScroll: true });
 }
@@ -99,13 +101,30 @@ function send(act, fields, cell, method) {
   if (act === "answer") document.getElementById("notices").replaceChildren();
   shown.set(task.key, task);
   if (shown.size > 4) shown.delete(shown.keys().next().value);
-  said.textContent = `${cell?.getAttribute("aria-label") ?? cell?.textContent.trim() ?? act}.`;
+  said.textContent = `${cell?.dataset.said ?? cell?.getAttribute("aria-label") ?? cell?.textContent.trim() ?? act}.`;
   setTimeout(() => { show(ready.shift() ?? null); fill(); }, HOLD);
 }
 
 function choose(cell, method) {
   const { choice, strength } = cell.dataset;
   send("answer", { choice, ...(strength ? { strength } : {}) }, cell, method);
+}
+
+function sendRank(method) {
+  const { form } = current();
+  const order = rank.order(form);
+  if (!order) return toast("Not every answer has its place yet.");
+  const button = form.querySelector('[data-command="rank"]');
+  button.dataset.said = rank.sentence(form);
+  return send("answer", { order }, button, method);
+}
+
+function tell(words) { if (words) said.textContent = words; }
+
+// The keys of the form that is on the screen, as it says them itself.
+function keySheet() {
+  const own = current()?.form.querySelector("template.keys-of");
+  if (own) document.getElementById("keys-answer").replaceChildren(own.content.cloneNode(true));
 }
 
 async function fill() {
@@ -236,7 +255,8 @@ const commands = {
   undo, note: toggleNote, guidelines: drawer, report, leave,
   skip: (event, method) => send("skip", {}, current()?.form.querySelector('[data-command="skip"]'), method),
   history: () => location.assign(base.replace(/label$/, "history")),
-  keys: () => document.getElementById("keys").showModal(),
+  keys: () => { keySheet(); document.getElementById("keys").showModal(); },
+  rank: (event, method) => sendRank(method),
   together: panes.toggleTogether,
   source: panes.toggleSource,
   differences: () => { const words = panes.toggleDifferences(); if (words) toast(words); },
@@ -249,15 +269,19 @@ const commands = {
 };
 
 document.addEventListener("click", (event) => {
+  const words = rank.click(event.target, current()?.form);
+  if (words !== null) return tell(words);
   const cell = event.target.closest("[data-choice]");
   const reason = event.target.closest("[data-reason]");
   const command = event.target.closest("[data-command]")?.dataset.command;
-  if (!cell && !reason && !command) return;
-  if (command === "report" || command === "keys") return; // summary and data-opens do it
+  if (!cell && !reason && !command) return undefined;
+  if (command === "keys") keySheet();
+  if (command === "report" || command === "keys") return undefined; // summary and data-opens do it
   event.preventDefault();
   if (cell) choose(cell, "pointer");
   else if (reason) send("report", { reason: reason.dataset.reason }, reason, "pointer");
   else commands[command]?.(event, "pointer");
+  return undefined;
 });
 document.addEventListener("submit", (event) => { if (event.target.matches("form.answer")) event.preventDefault(); });
 
@@ -265,6 +289,13 @@ bindKeys(commands, {
   cell: (name) => current()?.form.querySelector(name),
   choose: (cell) => choose(cell, "key"),
   reason: (button) => send("report", { reason: button.dataset.reason }, button, "key"),
+  special: (event) => {
+    const form = current()?.form;
+    const act = rank.key(event, form);
+    if (act) return () => tell(act());
+    const sends = event.key === "Enter" && form?.dataset.field === "rank" && !event.target.closest("button, summary, a, label");
+    return sends ? () => sendRank("key") : null;
+  },
 });
 
 const ahead = document.getElementById("ahead");

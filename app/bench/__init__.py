@@ -1,0 +1,1 @@
+"""Benchmarks that need a server of their own; `palate bench loop` measures a running one (app.simulation)."""

@@ -1,0 +1,43 @@
+"""The best of several answers."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field as Limits
+
+from app.core.forms.field import MOST_ANSWERS, Answer, Draft, Field, PreferenceDraft, all_bad
+
+
+class Choose(Field):
+    """K answers: which one is the best. Nothing is said about the order of the others.
+
+    Answer: {"choice": "1" … "9" | "all_bad", "note": str}.
+    """
+
+    type: Literal["choose"]
+    answers: Annotated[int, Limits(ge=2, le=MOST_ANSWERS)] = 4
+    all_bad: bool = True
+
+    @property
+    def segments(self) -> int:
+        """K."""
+        return self.answers
+
+    @property
+    def nothing_good(self) -> tuple[str, str] | None:
+        """All bad, where the protocol has it."""
+        return ("all_bad", "All bad") if self.all_bad else None
+
+    def parse(self, answer: Answer, segments: int) -> list[Draft]:
+        """One draft: the chosen slot over all others."""
+        choice, note = answer.get("choice"), self.note(answer)
+        if choice == "all_bad" and self.all_bad:
+            return [all_bad(self, segments, note)]
+        if not isinstance(choice, str) or choice not in list(self.names[:segments]):
+            raise self.refuse("This is not one of the answers of this task.", choice)
+        best = self.names.index(choice)
+        others = [slot for slot in range(segments) if slot != best]
+        return [PreferenceDraft(self.key, "best", [[best], others], None, note)]
+
+    def sentence(self, draft: Draft) -> str:
+        """ "3 is the best", "All bad"."""
+        return "All bad" if draft.outcome == "all_bad" else f"{self.names[draft.tiers[0][0]]} is the best"

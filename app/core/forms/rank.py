@@ -1,0 +1,73 @@
+"""Several answers from best to worst."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field as Limits
+
+from app.core.forms.field import MOST_ANSWERS, Answer, Draft, Field, PreferenceDraft, all_bad
+
+ORDER = re.compile(r"[1-9](?:[>=][1-9])*")
+PLACE = re.compile("[1-9]")
+
+
+class Rank(Field):
+    """K answers from best to worst; two may be equally good where the protocol allows ties.
+
+    Answer: {"order": "3>1=2>4", "note": str}, from a page without a script {"place_1": "2", …, "place_K": "1"} (equal
+    places tie), or {"choice": "all_bad"}.
+    """
+
+    type: Literal["rank"]
+    answers: Annotated[int, Limits(ge=2, le=MOST_ANSWERS)] = 4
+    ties: bool = True
+    all_bad: bool = True
+
+    @property
+    def segments(self) -> int:
+        """K."""
+        return self.answers
+
+    @property
+    def nothing_good(self) -> tuple[str, str] | None:
+        """All bad, where the protocol has it."""
+        return ("all_bad", "All bad") if self.all_bad else None
+
+    def parse(self, answer: Answer, segments: int) -> list[Draft]:
+        """One draft with every slot in one tier. All in a single tier is a tie."""
+        note = self.note(answer)
+        if answer.get("choice") == "all_bad" and self.all_bad:
+            return [all_bad(self, segments, note)]
+        if answer.get("choice"):
+            raise self.refuse("This is not one of the answers of this task.", answer["choice"])
+        tiers = self._order(answer, segments) if answer.get("order") else self._places(answer, segments)
+        if not self.ties and len(tiers) < segments:
+            raise self.refuse("Two answers cannot share a place here.", answer.get("order", ""))
+        outcome: Literal["prefer", "tie"] = "tie" if len(tiers) == 1 else "prefer"
+        return [PreferenceDraft(self.key, outcome, tiers, None, note)]
+
+    def _order(self, answer: Answer, segments: int) -> list[list[int]]:
+        order = answer["order"]
+        if not isinstance(order, str) or not ORDER.fullmatch(order):
+            raise self.refuse("An order is written like 3>1=2.", order)
+        tiers = [sorted(self.names.index(name) for name in tier.split("=")) for tier in order.split(">")]
+        if sorted(slot for tier in tiers for slot in tier) != list(range(segments)):
+            raise self.refuse(f"An order names each answer from 1 to {segments} once.", order)
+        return tiers
+
+    def _places(self, answer: Answer, segments: int) -> list[list[int]]:
+        by_place: dict[str, list[int]] = {}
+        for slot in range(segments):
+            place = answer.get(f"place_{slot + 1}")
+            if not isinstance(place, str) or not PLACE.fullmatch(place) or int(place) > segments:
+                raise self.refuse(f"Give answer {slot + 1} a place from 1 to {segments}.", place or "")
+            by_place.setdefault(place, []).append(slot)
+        return [by_place[place] for place in sorted(by_place)]
+
+    def sentence(self, draft: Draft) -> str:
+        """ "3, then 1 and 2, then 4", "All the same", "All bad"."""
+        if draft.outcome == "all_bad":
+            return "All bad"
+        if draft.outcome == "tie":
+            return "All the same"
+        return ", then ".join(" and ".join(self.names[slot] for slot in tier) for tier in draft.tiers)
