@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, BinaryIO, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -284,6 +285,7 @@ SENTENCES = {
     "model_type": "Must be an object with role and content.",
 }
 """What pydantic found, as a person would say it."""
+FIELDS = ("prompt", "messages", "id", "metadata", "role", "content")
 WHERE = {"either": "prompt", "blank_prompt": "prompt", "last": "messages", "system": "messages"}
 
 
@@ -296,7 +298,10 @@ def _problem(number: int, detail: ErrorDetails) -> Problem:
         if kind in ("missing", "either")
         else _excerpt(json.dumps(detail["input"], ensure_ascii=False, default=_plain))
     )
-    return Problem(place, SENTENCES.get(kind, detail["msg"]), number, found)
+    words = SENTENCES.get(kind, detail["msg"])
+    if kind == "extra_forbidden" and (meant := get_close_matches(place, FIELDS, 1)):
+        words = f"There is no such field. Perhaps {meant[0]} was meant."
+    return Problem(place, words, number, found)
 
 
 def _plain(value: object) -> object:

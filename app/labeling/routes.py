@@ -101,8 +101,8 @@ def show_history(request: Request, slug: str) -> Response:
     with request.app.state.uow() as db:
         access = member(db, request, slug, *LABELERS)
         lines = service.history(db, access.project, access.user)
-        context = _page(db, access)
-    return render(request, "labeling/history.html", lines=lines, reading=True, **context)
+        progress = service.progress(db, access.project, access.user)
+    return render(request, "labeling/history.html", lines=lines, reading=True, progress=progress)
 
 
 def _page(db: Session, access: Access) -> dict[str, Any]:

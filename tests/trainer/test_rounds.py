@@ -128,6 +128,8 @@ def test_a_round_ends_in_a_verdict_and_its_artefacts(worker: Worker, db: Session
     assert set(samples[0]) == {"prompt_id", "messages", "base", "live", "candidate"}
     assert figures(db, asked)["ppo", "policy/ratio_first", 1] == 0
     assert figures(db, asked)["ppo", "objective/kl", 1] == 0
+    # A critic that starts at nothing explains nothing, and hurts nothing.
+    assert figures(db, asked)["ppo", "value/explained_variance", 1] == pytest.approx(0, abs=1e-6)
     assert db.scalar(select(Job.state)) == "done"
     dropped = {run.checkpoint for run in made.values() if run.checkpoint}
     assert dropped
