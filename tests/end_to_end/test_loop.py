@@ -68,7 +68,7 @@ def gain_of_what_is_served(one: Json) -> float:
     return float(one["true_score"]["gain_over_base"]["sd"]) if one["state"] == "live" else 0.0
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(900)
 def test_two_rounds_teach_the_taste_and_coins_do_not(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

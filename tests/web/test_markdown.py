@@ -47,9 +47,9 @@ def test_the_corpus_is_large_enough_and_would_run_without_us() -> None:
 
 @pytest.mark.parametrize("text", SLOW, ids=range(len(SLOW)))
 def test_no_text_takes_long(text: str) -> None:
-    start = time.perf_counter()
+    start = time.thread_time()  # of this thread's own work: other programs may hold the processor
     to_html(text)
-    assert time.perf_counter() - start < 3
+    assert time.thread_time() - start < 3
 
 
 def test_ordinary_markdown_looks_as_it_should() -> None:
