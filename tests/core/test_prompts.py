@@ -130,8 +130,8 @@ def test_a_huge_line_is_read_in_bounded_memory_and_time() -> None:
             self.left -= count
             return count
 
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.thread_time()
     report = check_rows(lines_of(io.BufferedReader(Endless())))  # type: ignore[type-var]
     assert [problem.row for problem in report.problems] == [1]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5
