@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -71,8 +72,10 @@ class Person(Annotator):
         shown, csrf = self.tasks()
         draw = random.Random(f"{load.seed}:{self.name}")  # noqa: S311  repeatable
         while time.monotonic() < until:
-            if load.think:
-                time.sleep(min(draw.expovariate(1 / load.think), max(0.0, until - time.monotonic())))
+            pause = draw.expovariate(1 / load.think) if load.think else 0.0
+            if time.monotonic() + pause >= until:
+                return  # cut short instead, all people would answer at once in the last moment
+            time.sleep(pause)
             if not shown:
                 shown, csrf = self.tasks()
                 continue
@@ -249,8 +252,6 @@ def _web(settings: Settings, load: Load) -> Iterator[None]:
 
 
 def _free_port() -> int:
-    import socket  # noqa: PLC0415  used here only
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
