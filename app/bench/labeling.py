@@ -30,7 +30,7 @@ from app.core import registry, schema
 from app.core.database import UnitOfWork, units_of_work
 from app.core.errors import Unavailable
 from app.core.people import make_invite
-from app.core.records import Assignment, Preference, Project, Protocol, Task
+from app.core.records import Preference, Project, Protocol, Task
 from app.core.settings import Settings
 from app.postgres import Cluster
 from app.simulation.annotator import Annotator, Character
@@ -208,11 +208,7 @@ def _measure(uow: UnitOfWork, settings: Settings, load: Load, say: Callable[[str
 
 def _stored(uow: UnitOfWork, project_id: int) -> int:
     with uow() as db:
-        return db.scalars(
-            select(func.count(Preference.id))
-            .join(Assignment, Assignment.id == Preference.assignment_id)
-            .where(Preference.project_id == project_id)
-        ).one()
+        return db.scalars(select(func.count(Preference.id)).where(Preference.project_id == project_id)).one()
 
 
 def quantiles(values: list[float]) -> dict[str, float]:

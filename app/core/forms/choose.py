@@ -1,31 +1,17 @@
 """The best of several answers."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field as Limits
-
-from app.core.forms.field import MOST_ANSWERS, Answer, Draft, Field, PreferenceDraft, all_bad
+from app.core.forms.field import Answer, Draft, PreferenceDraft, Several, all_bad
 
 
-class Choose(Field):
+class Choose(Several):
     """K answers: which one is the best. Nothing is said about the order of the others.
 
     Answer: {"choice": "1" … "9" | "all_bad", "note": str}.
     """
 
     type: Literal["choose"]
-    answers: Annotated[int, Limits(ge=2, le=MOST_ANSWERS)] = 4
-    all_bad: bool = True
-
-    @property
-    def segments(self) -> int:
-        """K."""
-        return self.answers
-
-    @property
-    def nothing_good(self) -> tuple[str, str] | None:
-        """All bad, where the protocol has it."""
-        return ("all_bad", "All bad") if self.all_bad else None
 
     def parse(self, answer: Answer, segments: int) -> list[Draft]:
         """One draft: the chosen slot over all others."""

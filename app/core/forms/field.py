@@ -83,6 +83,23 @@ class Field(BaseModel):
         return note.strip().replace("\0", "")
 
 
+class Several(Field):
+    """A field about K answers of one task."""
+
+    answers: Annotated[int, Limits(ge=2, le=MOST_ANSWERS)] = 4
+    all_bad: bool = True
+
+    @property
+    def segments(self) -> int:
+        """K."""
+        return self.answers
+
+    @property
+    def nothing_good(self) -> tuple[str, str] | None:
+        """All bad, where the protocol has it."""
+        return ("all_bad", "All bad") if self.all_bad else None
+
+
 def all_bad(field: Field, segments: int, note: str) -> PreferenceDraft:
     """No answer is acceptable: the same draft for every field that compares."""
     return PreferenceDraft(field.key, "all_bad", [list(range(segments))], None, note)

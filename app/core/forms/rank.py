@@ -1,17 +1,15 @@
 """Several answers from best to worst."""
 
 import re
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field as Limits
-
-from app.core.forms.field import MOST_ANSWERS, Answer, Draft, Field, PreferenceDraft, all_bad
+from app.core.forms.field import Answer, Draft, PreferenceDraft, Several, all_bad
 
 ORDER = re.compile(r"[1-9](?:[>=][1-9])*")
 PLACE = re.compile("[1-9]")
 
 
-class Rank(Field):
+class Rank(Several):
     """K answers from best to worst; two may be equally good where the protocol allows ties.
 
     Answer: {"order": "3>1=2>4", "note": str}, from a page without a script {"place_1": "2", …, "place_K": "1"} (equal
@@ -19,19 +17,7 @@ class Rank(Field):
     """
 
     type: Literal["rank"]
-    answers: Annotated[int, Limits(ge=2, le=MOST_ANSWERS)] = 4
     ties: bool = True
-    all_bad: bool = True
-
-    @property
-    def segments(self) -> int:
-        """K."""
-        return self.answers
-
-    @property
-    def nothing_good(self) -> tuple[str, str] | None:
-        """All bad, where the protocol has it."""
-        return ("all_bad", "All bad") if self.all_bad else None
 
     def parse(self, answer: Answer, segments: int) -> list[Draft]:
         """One draft with every slot in one tier. All in a single tier is a tie."""
