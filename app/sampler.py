@@ -260,7 +260,7 @@ def _store_completions(db: Session, plan: Plan, wanted: Wanted, answer: Answer) 
                 seed=wanted.seed,
                 content_hash=text_hash(completion.text),
             )
-            .on_conflict_do_nothing(index_elements=["prompt_id", "model_id", "content_hash"])
+            .on_conflict_do_nothing(index_elements=["prompt_id", "model_id", "user_id", "source", "content_hash"])
             .returning(Trajectory.id)
         )
         if trajectory_id is None:

@@ -1,20 +1,46 @@
 """What people answered, as it stands in the tables: storing it, reading it back, taking it back.
 
-Feedback is append-only: nothing here changes or deletes a preference; a withdrawal is a new row that supersedes.
+Feedback is append-only: nothing here changes or deletes a row of it; a withdrawal is a new row that supersedes.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
-from app.core.forms import Draft, Field, PreferenceDraft, parse_protocol, sentence_of
-from app.core.records import Assignment, Preference, Project, Protocol, Task, User
+from app.core.criteria import criterion_ids
+from app.core.forms import (
+    DemonstrationDraft,
+    Draft,
+    Field,
+    PreferenceDraft,
+    RatingDraft,
+    parse_protocol,
+    sentence_of,
+)
+from app.core.records import (
+    Assignment,
+    Criterion,
+    Demonstration,
+    Preference,
+    Project,
+    Protocol,
+    Rating,
+    Step,
+    Task,
+    TaskSegment,
+    Trajectory,
+    User,
+)
 
 Act = Literal["answered", "skipped", "reported"]
+Feedback = Preference | Rating | Demonstration
+KINDS = (Preference, Rating, Demonstration)
 
 
 @dataclass(frozen=True)
@@ -38,64 +64,145 @@ def acts(db: Session, project: Project, user: User, *, limit: int = 50) -> list[
     return [(assignment, stored(db, assignment)) for assignment in rows]
 
 
-def preference(assignment: Assignment, draft: Draft, key: UUID | None) -> Preference:
-    """A draft as a row: slots become positions."""
+def rows_of(
+    db: Session, assignment: Assignment, fields: Sequence[Field], drafts: Sequence[Draft], key: UUID
+) -> list[Feedback]:
+    """Drafts as new rows: slots become positions. The first row carries the key, so that it is stored once."""
     order = assignment.display_order
-    return Preference(
-        project_id=assignment.project_id,
-        task_id=assignment.task_id,
-        assignment_id=assignment.id,
-        user_id=assignment.user_id,
-        field=draft.field,
-        outcome=draft.outcome,
-        tiers=[sorted(order[slot] for slot in tier) for tier in draft.tiers],
-        strength=draft.strength,
-        note=draft.note,
-        idempotency_key=key,
+    criteria = criterion_ids(
+        db, assignment.project_id, fields, [draft.criterion for draft in drafts if isinstance(draft, RatingDraft)]
     )
+    rows: list[Feedback] = []
+    for draft in drafts:
+        common: dict[str, Any] = {
+            "project_id": assignment.project_id,
+            "assignment_id": assignment.id,
+            "user_id": assignment.user_id,
+            "field": draft.field,
+            "idempotency_key": None if rows else key,
+        }
+        match draft:
+            case PreferenceDraft():
+                rows.append(
+                    Preference(
+                        **common,
+                        task_id=assignment.task_id,
+                        outcome=draft.outcome,
+                        tiers=[sorted(order[slot] for slot in tier) for tier in draft.tiers],
+                        strength=draft.strength,
+                        note=draft.note,
+                    )
+                )
+            case RatingDraft():
+                start, end = draft.span or (None, None)
+                rows.append(
+                    Rating(
+                        **common,
+                        position=None if draft.slot is None else order[draft.slot],
+                        criterion_id=criteria[draft.criterion],
+                        value=draft.value,
+                        text=draft.text,
+                        span_start=start,
+                        span_end=end,
+                    )
+                )
+            case DemonstrationDraft():
+                trajectory, source = _written(db, assignment, draft)
+                rows.append(Demonstration(**common, trajectory_id=trajectory, edited_from_id=source))
+    return rows
 
 
-def current(db: Session, assignment: Assignment) -> list[Preference]:
-    """The assignment's preferences that hold now."""
-    newer = aliased(Preference)
-    replaced = select(newer.id).where(newer.supersedes_id == Preference.id).exists()
-    return list(
-        db.scalars(
-            select(Preference)
-            .where(Preference.assignment_id == assignment.id, ~Preference.withdrawn, ~replaced)
-            .order_by(Preference.id)
+def _written(db: Session, assignment: Assignment, draft: DemonstrationDraft) -> tuple[int, int | None]:
+    """The trajectory that holds what a person wrote, and the one that it was edited from."""
+    task = db.get_one(Task, assignment.task_id)
+    source = None
+    if draft.slot is not None:
+        source = db.scalar(
+            select(TaskSegment.trajectory_id).where(
+                TaskSegment.task_id == task.id, TaskSegment.position == assignment.display_order[draft.slot]
+            )
         )
+    identity = {
+        "prompt_id": task.prompt_id,
+        "user_id": assignment.user_id,
+        "content_hash": hashlib.sha256(draft.text.encode()).hexdigest(),
+    }
+    made = db.scalar(
+        insert(Trajectory)
+        .values(project_id=assignment.project_id, author_kind="user", **identity)
+        .on_conflict_do_nothing(index_elements=["prompt_id", "model_id", "user_id", "source", "content_hash"])
+        .returning(Trajectory.id)
     )
+    if made is None:  # the same words again, after an undo
+        found = db.scalars(select(Trajectory.id).filter_by(**identity, model_id=None, source=None)).one()
+        return found, source
+    db.add(Step(trajectory_id=made, position=0, actor="agent", content=draft.text))
+    db.flush()
+    return made, source
+
+
+def current(db: Session, assignment: Assignment) -> list[Feedback]:
+    """The assignment's feedback that holds now, of all kinds."""
+    found: list[Feedback] = []
+    for kind in KINDS:
+        newer = aliased(kind)
+        replaced = select(newer.id).where(newer.supersedes_id == kind.id).exists()
+        found += db.scalars(
+            select(kind).where(kind.assignment_id == assignment.id, ~kind.withdrawn, ~replaced).order_by(kind.id)
+        )
+    return found
 
 
 def stored(db: Session, assignment: Assignment) -> Outcome:
     """What an assignment holds now, as an outcome of a request that changed nothing."""
     if assignment.outcome == "answered":
         task = db.get_one(Task, assignment.task_id)
-        said = " ".join(_sentence(fields_of(db, task), assignment, row) for row in current(db, assignment))
+        said = _sentence(db, fields_of(db, task), assignment, current(db, assignment))
         return Outcome("answered", said, late=assignment.late, replayed=True)
     if assignment.outcome == "skipped":
         return Outcome("skipped", "Skipped", late=assignment.late, replayed=True)
     return Outcome("reported", "Reported", late=assignment.late, replayed=True)
 
 
+def spent(db: Session, user: User, key: UUID) -> Feedback | None:
+    """The row that was stored under a key, whatever became of it since."""
+    for kind in KINDS:
+        row = db.scalar(select(kind).where(kind.idempotency_key == key, kind.user_id == user.id))
+        if row is not None:
+            return row
+    return None
+
+
 def taken_back(db: Session, user: User, key: UUID) -> Outcome | None:
     """The first result of a key whose answer was undone since: the task has a new key, the old one is spent."""
-    row = db.scalar(select(Preference).where(Preference.idempotency_key == key, Preference.user_id == user.id))
-    if row is None:
+    row = spent(db, user, key)
+    if row is None or row.assignment_id is None:
         return None
     assignment = db.get_one(Assignment, row.assignment_id)
     if assignment.idempotency_key == key:
         return None
-    fields = fields_of(db, db.get_one(Task, row.task_id))
-    return Outcome("answered", _sentence(fields, assignment, row), replayed=True)
+    fields = fields_of(db, db.get_one(Task, assignment.task_id))
+    return Outcome("answered", _sentence(db, fields, assignment, [row]), replayed=True)
 
 
-def _sentence(fields: Sequence[Field], assignment: Assignment, row: Preference) -> str:
+def _sentence(db: Session, fields: Sequence[Field], assignment: Assignment, rows: Sequence[Feedback]) -> str:
+    return sentence_of(fields, [_draft(db, assignment, row) for row in rows])
+
+
+def _draft(db: Session, assignment: Assignment, row: Feedback) -> Draft:
+    """A row as the draft it came from: positions become slots."""
     slot = {position: slot for slot, position in enumerate(assignment.display_order)}
-    tiers = [[slot[position] for position in tier] for tier in row.tiers]
-    outcome: Any = row.outcome
-    return sentence_of(fields, PreferenceDraft(row.field, outcome, tiers, row.strength, row.note))
+    if isinstance(row, Preference):
+        outcome: Any = row.outcome
+        tiers = [[slot[position] for position in tier] for tier in row.tiers]
+        return PreferenceDraft(row.field, outcome, tiers, row.strength, row.note)
+    if isinstance(row, Rating):
+        criterion = db.scalars(select(Criterion.key).where(Criterion.id == row.criterion_id)).one()
+        place = None if row.position is None else slot[row.position]
+        span = None if row.span_start is None or row.span_end is None else (row.span_start, row.span_end)
+        return RatingDraft(row.field, criterion, place, row.value, row.text, span)
+    text = db.scalars(select(Step.content).where(Step.trajectory_id == row.trajectory_id)).one()
+    return DemonstrationDraft(row.field, text, None if row.edited_from_id is None else 0)
 
 
 def fields_of(db: Session, task: Task) -> list[Field]:
@@ -103,21 +210,13 @@ def fields_of(db: Session, task: Task) -> list[Field]:
     return parse_protocol(db.scalar(select(Protocol.fields).where(Protocol.id == task.protocol_id)))
 
 
+KEPT = ("id", "created_at", "idempotency_key", "supersedes_id", "withdrawn")
+"""Columns that a withdrawing row has of its own."""
+
+
 def withdraw(db: Session, assignment: Assignment) -> None:
     """Take back everything that the assignment's person said: one superseding row for each."""
     for row in current(db, assignment):
-        db.add(
-            Preference(
-                project_id=row.project_id,
-                task_id=row.task_id,
-                assignment_id=row.assignment_id,
-                user_id=row.user_id,
-                field=row.field,
-                outcome=row.outcome,
-                tiers=row.tiers,
-                strength=row.strength,
-                note=row.note,
-                supersedes_id=row.id,
-                withdrawn=True,
-            )
-        )
+        kind = type(row)
+        same = {column.key: getattr(row, column.key) for column in kind.__table__.columns if column.key not in KEPT}
+        db.add(kind(**same, supersedes_id=row.id, withdrawn=True))

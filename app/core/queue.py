@@ -17,11 +17,11 @@ from uuid import UUID, uuid4
 from sqlalchemy import ARRAY, Uuid, bindparam, func, select, text, update
 from sqlalchemy.orm import Session
 
-from app.core.answers import Act, Outcome, fields_of, preference, stored, taken_back, withdraw
+from app.core.answers import Act, Outcome, fields_of, rows_of, spent, stored, taken_back, withdraw
 from app.core.errors import Conflict, NotFound
-from app.core.forms import Field, parse_answers, parse_protocol, sentence_of
+from app.core.forms import Field, is_one_key, lead_of, names_of, parse_answers, parse_protocol, sentence_of
 from app.core.projects import settings_of
-from app.core.records import Assignment, Guideline, Preference, Project, Prompt, Protocol, Step, Task, TaskSegment, User
+from app.core.records import Assignment, Guideline, Project, Prompt, Protocol, Step, Task, TaskSegment, User
 from app.core.records.audit import record
 from app.core.records.base import Json
 
@@ -45,6 +45,21 @@ class Served:
     """Texts by slot."""
     fields: list[Field]
     guideline_version: int | None
+
+    @property
+    def lead(self) -> Field:
+        """The field of the dock or of the desk."""
+        return lead_of(self.fields)
+
+    @property
+    def names(self) -> str:
+        """What the answers are called, by slot."""
+        return names_of(self.fields)
+
+    @property
+    def one_key(self) -> bool:
+        """Whether one key press answers it all."""
+        return is_one_key(self.fields)
 
 
 # One statement finds and locks the task, a second one, which sees everything committed before the lock was given,
@@ -196,22 +211,31 @@ def submit(
     if assignment.outcome is not None:
         return stored(db, assignment)
     fields = fields_of(db, task)
-    drafts = parse_answers(fields, answers, len(assignment.display_order))
-    for index, draft in enumerate(drafts):
-        db.add(preference(assignment, draft, key if index == 0 else None))
+    drafts = parse_answers(fields, answers, _shown(db, assignment, read=any(field.reads for field in fields)))
+    db.add_all(rows_of(db, assignment, fields, drafts, key))
     _close(db, assignment, token, "answered", active_ms=active_ms, input_method=input_method)
     task.answers += 1
     if task.answers >= task.answers_needed and task.state == "open":
         task.state = "done"
     db.flush()
-    return Outcome("answered", sentence_of(fields, drafts[0]), late=assignment.late)
+    return Outcome("answered", sentence_of(fields, drafts), late=assignment.late)
+
+
+def _shown(db: Session, assignment: Assignment, *, read: bool) -> list[str]:
+    """The texts of an assignment by slot; empty ones unless they are to be read."""
+    if not read:
+        return [""] * len(assignment.display_order)
+    texts = _texts(db, assignment.task_id)
+    return [texts[position] for position in assignment.display_order]
 
 
 def fields_for(db: Session, user: User, key: UUID) -> list[Field]:
     """The form behind a key, current or taken back; raises NotFound for somebody else's."""
-    used = select(Preference.task_id).where(Preference.idempotency_key == key, Preference.user_id == user.id)
-    current = select(Assignment.task_id).where(Assignment.idempotency_key == key, Assignment.user_id == user.id)
-    task_id = db.scalars(current.union(used)).first()
+    mine = Assignment.user_id == user.id
+    task_id = db.scalar(select(Assignment.task_id).where(mine, Assignment.idempotency_key == key))
+    if task_id is None:
+        used = spent(db, user, key)
+        task_id = db.scalar(select(Assignment.task_id).where(Assignment.id == used.assignment_id)) if used else None
     if task_id is None:
         raise NotFound("This task is not yours, or it was taken back. Nothing was stored.")
     return fields_of(db, db.get_one(Task, task_id))

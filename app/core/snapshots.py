@@ -47,7 +47,7 @@ class SnapshotFilter(BaseModel):
     gold: bool = False
     """Keep answers to tasks whose right answer was known before."""
     history: bool = False
-    """Keep replaced and withdrawn rows as well, for an export without loss."""
+    """Keep replaced and withdrawn rows and those on single aspects as well, for an export without loss."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,16 @@ class Segment:
     text: str
 
 
+def is_overall() -> ColumnElement[bool]:
+    """True for preferences on the whole; those on one aspect ("overall.tone") are another instrument."""
+    return ~Preference.field.contains(".")
+
+
 def is_current() -> ColumnElement[bool]:
-    """True for preference rows that hold now: not withdrawn, and no other row supersedes them."""
+    """True for overall preferences that hold now: not withdrawn, and no other row supersedes them."""
     newer = aliased(Preference)
     replaced = select(newer.id).where(newer.supersedes_id == Preference.id).exists()
-    return ~Preference.withdrawn & ~replaced
+    return ~Preference.withdrawn & ~replaced & is_overall()
 
 
 def matching(project_id: int, chosen: SnapshotFilter) -> Select[int]:

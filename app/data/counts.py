@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Integer, case, func, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.core.records import Assignment, Preference, Prompt, Task
-from app.core.snapshots import is_current
+from app.core.snapshots import is_current, is_overall
 from app.data.forms import ExportOptions
 
 
@@ -60,6 +60,7 @@ def waterfall(db: Session, project_id: int, options: ExportOptions) -> Waterfall
     falls = {
         "Withdrawn or replaced": -total["replaced"],
         "Skipped or reported": -skipped,
+        **({"On single aspects": -total["aspects"]} if total["aspects"] else {}),
         "Gold tasks": -total["gold"],
     }
     ties = {"drop": 0, "both": 2}[options.ties]
@@ -88,7 +89,8 @@ def _answers(db: Session, project_id: int) -> dict[str, Counter[str]]:
     fates: dict[str, ColumnElement[bool] | InstrumentedAttribute[bool]] = {
         "labels": said,
         "markers": Preference.withdrawn,
-        "replaced": said & ~is_current(),
+        "aspects": said & ~is_overall(),
+        "replaced": said & is_overall() & ~is_current(),
         "gold": is_current() & Task.gold.is_not(None),
         "late_rows": Assignment.late,
     }

@@ -12,16 +12,11 @@ from sqlalchemy.orm import Session
 
 from app.core.answers import acts
 from app.core.errors import InvalidInput, Problem
-from app.core.forms import MOST_ANSWERS, Field
+from app.core.forms import Field, segments_of
 from app.core.projects import settings_of
 from app.core.records import Assignment, Guideline, Project, Prompt, Task, User
 
 EXCERPT = 160
-INPUTS = (
-    *("choice", "strength", "graded", "order", "note"),
-    *(f"place_{number}" for number in range(1, MOST_ANSWERS + 1)),
-)
-"""What the fragments of all fields send (templates/labeling/fields)."""
 LONGEST = 24 * 60 * 60 * 1000
 """Milliseconds; a longer active time is a broken clock."""
 
@@ -133,9 +128,12 @@ def anything_yet(db: Session, project: Project) -> bool:
 
 def answers_of(form: Mapping[str, str], fields: list[Field]) -> dict[str, dict[str, str]]:
     """A posted form as answers by field. The first field's inputs have plain names; others begin with their key."""
-    answers = {fields[0].key: {name: form[name] for name in INPUTS if form.get(name)}}
-    for field in fields[1:]:
-        answers[field.key] = {name: form[f"{field.key}.{name}"] for name in INPUTS if form.get(f"{field.key}.{name}")}
+    segments = segments_of(fields)
+    answers = {}
+    for index, field in enumerate(fields):
+        before = f"{field.key}." if index else ""
+        sent = {name: form.get(before + name, "") for name in field.inputs(segments)}
+        answers[field.key] = {name: value for name, value in sent.items() if value}
     return answers
 
 

@@ -22,7 +22,9 @@ GRADED = [{**DEFAULT_PROTOCOL[0], "strength": 4}]
 
 def answer(protocol: list[dict[str, Any]], **given: object) -> PreferenceDraft:
     fields = parse_protocol(protocol)
-    return parse_answers(fields, {"overall": given}, segments_of(fields))[0]
+    draft = parse_answers(fields, {"overall": given}, [""] * segments_of(fields))[0]
+    assert isinstance(draft, PreferenceDraft)
+    return draft
 
 
 @pytest.mark.parametrize(
@@ -37,7 +39,7 @@ def answer(protocol: list[dict[str, Any]], **given: object) -> PreferenceDraft:
 def test_a_choice_becomes_one_draft(choice: str, outcome: str, tiers: list[list[int]], sentence: str) -> None:
     draft = answer(DEFAULT_PROTOCOL, choice=choice, note=" why ")
     assert draft == PreferenceDraft("overall", outcome, tiers, None, "why")  # type: ignore[arg-type]
-    assert sentence_of(parse_protocol(DEFAULT_PROTOCOL), draft) == sentence
+    assert sentence_of(parse_protocol(DEFAULT_PROTOCOL), [draft]) == sentence
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,7 @@ def test_a_choice_becomes_one_draft(choice: str, outcome: str, tiers: list[list[
 def test_strength_is_kept_and_said(grade: int, sentence: str) -> None:
     draft = answer(GRADED, choice="b", strength=str(grade))
     assert draft.strength == grade
-    assert sentence_of(parse_protocol(GRADED), draft) == f"B is {sentence}"
+    assert sentence_of(parse_protocol(GRADED), [draft]) == f"B is {sentence}"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,7 @@ def test_a_cell_of_the_scale_says_side_and_strength(cell: str, tiers: list[list[
 def test_the_best_of_several(given: dict[str, object], outcome: str, tiers: list[list[int]], sentence: str) -> None:
     draft = answer(CHOOSE, **given)
     assert (draft.outcome, draft.tiers) == (outcome, tiers)
-    assert sentence_of(parse_protocol(CHOOSE), draft) == sentence
+    assert sentence_of(parse_protocol(CHOOSE), [draft]) == sentence
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_the_best_of_several(given: dict[str, object], outcome: str, tiers: list
 def test_an_order_with_ties(given: dict[str, object], outcome: str, tiers: list[list[int]], sentence: str) -> None:
     draft = answer(RANK, **given)
     assert (draft.outcome, draft.tiers) == (outcome, tiers)
-    assert sentence_of(parse_protocol(RANK), draft) == sentence
+    assert sentence_of(parse_protocol(RANK), [draft]) == sentence
 
 
 @pytest.mark.parametrize(
@@ -155,9 +157,9 @@ def test_a_form_needs_every_field_and_no_other() -> None:
     fields = parse_protocol(DEFAULT_PROTOCOL)
     for answers in ({}, {"overall": "a"}, {"overall": {"choice": "a"}, "other": {}}):
         with pytest.raises(InvalidInput):
-            parse_answers(fields, answers, 2)
+            parse_answers(fields, answers, ["", ""])
     with pytest.raises(InvalidInput, match="needs two answers"):
-        parse_answers(fields, {"overall": {"choice": "a"}}, 3)
+        parse_answers(fields, {"overall": {"choice": "a"}}, ["", "", ""])
 
 
 @pytest.mark.parametrize(

@@ -12,21 +12,45 @@ from pydantic import Field as Limits
 from pydantic import TypeAdapter, ValidationError
 
 from app.core.errors import InvalidInput, Problem
+from app.core.forms.annotate import Annotate
 from app.core.forms.choose import Choose
 from app.core.forms.compare import Compare
-from app.core.forms.field import MOST_ANSWERS, Draft, Field, PreferenceDraft
+from app.core.forms.field import (
+    MOST_ANSWERS,
+    CriterionSpec,
+    DemonstrationDraft,
+    Draft,
+    Field,
+    PreferenceDraft,
+    RatingDraft,
+)
 from app.core.forms.rank import Rank
+from app.core.forms.rate import Flags, OnAnswers, Rate
+from app.core.forms.write import Demonstrate, Edit, Note
 from app.core.records.base import Json
 
 __all__ = [
     "DEFAULT_PROTOCOL",
     "MOST_ANSWERS",
+    "TYPES",
+    "Annotate",
     "Choose",
     "Compare",
+    "CriterionSpec",
+    "Demonstrate",
+    "DemonstrationDraft",
     "Draft",
+    "Edit",
     "Field",
+    "Flags",
+    "Note",
     "PreferenceDraft",
     "Rank",
+    "Rate",
+    "RatingDraft",
+    "is_one_key",
+    "lead_of",
+    "names_of",
     "parse_answers",
     "parse_protocol",
     "segments_of",
@@ -43,57 +67,121 @@ DEFAULT_PROTOCOL: list[Json] = [
     }
 ]
 
-AnyField = Annotated[Compare | Choose | Rank, Limits(discriminator="type")]
-"""All field types; a further one joins this union."""
-_FIELDS: TypeAdapter[list[Compare | Choose | Rank]] = TypeAdapter(
-    Annotated[list[AnyField], Limits(min_length=1, max_length=12)]
+_Union = Compare | Choose | Rank | Rate | Flags | Note | Annotate | Edit | Demonstrate
+TYPES = ("compare", "choose", "rank", "rate", "flags", "note", "annotate", "edit", "demonstrate")
+"""All field types; a further one joins this and the union above."""
+_FIELDS: TypeAdapter[list[_Union]] = TypeAdapter(
+    Annotated[list[Annotated[_Union, Limits(discriminator="type")]], Limits(min_length=1, max_length=12)]
 )
 
 
 def parse_protocol(fields: object) -> list[Field]:
-    """The fields of a protocol's JSON, checked; raises InvalidInput that names each field and what is wrong with it."""
+    """The fields of a protocol's JSON, checked; raises InvalidInput that names each field and what is wrong with it.
+
+    What compares answers, and what a person writes, comes first: that is the field of the dock or of the desk.
+    """
     try:
         parsed = list[Field](_FIELDS.validate_python(fields))
     except ValidationError as error:
         raise InvalidInput([_problem(one["loc"], one["msg"]) for one in error.errors()]) from error
-    keys = [field.key for field in parsed]
-    twice = sorted({key for key in keys if keys.count(key) > 1})
-    if twice:
-        raise InvalidInput([Problem(key, "Two fields have this key.") for key in twice])
-    if len({field.segments for field in parsed}) > 1:
-        raise InvalidInput([Problem("answers", "All fields of a protocol are about the same number of answers.")])
-    return parsed
+    problems = _clashes(parsed)
+    if problems:
+        raise InvalidInput(problems)
+    return sorted(parsed, key=lambda field: field.place == "panel")
+
+
+def _clashes(fields: Sequence[Field]) -> list[Problem]:
+    """What does not go together."""
+    keys = [field.key for field in fields]
+    problems = [Problem(key, "Two fields have this key.") for key in sorted({k for k in keys if keys.count(k) > 1})]
+    leads = [field for field in fields if field.place != "panel"]
+    if len(leads) > 1:
+        problems.append(Problem(leads[1].key, "One form compares, ranks or is written once; the rest rates or notes."))
+    if len({field.segments for field in fields} - {None}) > 1:
+        problems.append(Problem("answers", "All fields of a protocol are about the same number of answers."))
+    elif segments_of(fields) == 0:
+        problems += [
+            Problem(field.key, "This asks about answers, and the form shows none.")
+            for field in fields
+            if isinstance(field, OnAnswers) and field.of == "each"
+        ]
+    if all(isinstance(field, Note) and field.optional for field in fields):
+        problems.append(Problem(fields[0].key, "A form needs a question that must be answered."))
+    for field in fields:
+        if isinstance(field, Compare) and field.anchors and len(field.anchors) != field.strength:
+            problems.append(Problem(field.key, "There is one anchor for each grade of the strength."))
+        for kind in ("options", "flags", "aspects", "labels"):
+            ids = [getattr(one, "key", None) or getattr(one, "value", None) for one in getattr(field, kind, [])]
+            if len(set(ids)) < len(ids):
+                problems.append(Problem(field.key, f"Two of its {kind} are the same."))
+    return problems
 
 
 def segments_of(fields: Sequence[Field]) -> int:
-    """How many answers a task of this protocol shows."""
-    return fields[0].segments
+    """How many answers a task of this protocol shows: what a field demands, else one where something is rated."""
+    wanted = [field.segments for field in fields if field.segments is not None]
+    if wanted:
+        return wanted[0]
+    return int(any(isinstance(field, OnAnswers) and field.of == "each" for field in fields))
 
 
-def parse_answers(fields: Sequence[Field], answers: Mapping[str, Any], segments: int) -> list[Draft]:
-    """Drafts for a whole form. `answers` maps each field's key to what was sent; nothing may be missing or extra."""
+def lead_of(fields: Sequence[Field]) -> Field:
+    """The field that compares or is written; in a form that only rates, the first one."""
+    return fields[0]
+
+
+def names_of(fields: Sequence[Field]) -> str:
+    """What the answers of a task are called, by slot."""
+    return lead_of(fields).names[: segments_of(fields)]
+
+
+def is_one_key(fields: Sequence[Field]) -> bool:
+    """Whether one key press answers the whole form."""
+    return len(fields) == 1 and fields[0].one_key
+
+
+def parse_answers(fields: Sequence[Field], answers: Mapping[str, Any], texts: Sequence[str]) -> list[Draft]:
+    """Drafts for a whole form about these texts, by slot. `answers` maps each field's key to what was sent.
+
+    Raises InvalidInput that names every field whose answer is missing or does not fit.
+    """
     unknown = sorted(set(answers) - {field.key for field in fields})
     if unknown:
         raise InvalidInput([Problem(key, "This task does not ask this.") for key in unknown])
     drafts: list[Draft] = []
+    problems: list[Problem] = []
     for field in fields:
         answer = answers.get(field.key)
         if not isinstance(answer, Mapping):
-            raise InvalidInput([Problem(field.key, "This question has no answer yet.")])
-        drafts += field.parse(answer, segments)
+            problems.append(Problem(field.key, "This question has no answer yet."))
+            continue
+        try:
+            drafts += field.parse(answer, texts)
+        except InvalidInput as error:
+            problems += error.problems
+    if problems:
+        raise InvalidInput(problems)
     return drafts
 
 
-def sentence_of(fields: Sequence[Field], draft: Draft) -> str:
-    """The stored or fresh answer in words; the bare outcome where its field is no longer known."""
-    for field in fields:
-        if field.key == draft.field:
-            return field.sentence(draft)
-    return draft.outcome.replace("_", " ")
+def sentence_of(fields: Sequence[Field], drafts: Sequence[Draft]) -> str:
+    """Stored or fresh answers in words, field by field; the bare outcome where a field is no longer known."""
+    names = names_of(fields)
+    known = {field.key for field in fields}
+    said = [field.sentence([one for one in drafts if _base(one) == field.key], names) for field in fields]
+    said += [
+        one.outcome.replace("_", " ") for one in drafts if isinstance(one, PreferenceDraft) and _base(one) not in known
+    ]
+    return ". ".join(filter(None, said))
+
+
+def _base(draft: Draft) -> str:
+    """The field of a draft; an aspect belongs to its comparison."""
+    return draft.field.partition(".")[0]
 
 
 def _problem(place: Sequence[int | str], message: str) -> Problem:
     row = next((part + 1 for part in place if isinstance(part, int)), None)
     # The union's member stands in the place as well; people know it as the value of `type`.
-    names = [part for part in place if isinstance(part, str) and part not in ("compare", "choose", "rank")]
+    names = [part for part in place if isinstance(part, str) and part not in TYPES]
     return Problem(".".join(names) or "protocol", message, row=row)

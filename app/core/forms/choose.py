@@ -1,8 +1,9 @@
 """The best of several answers."""
 
+from collections.abc import Sequence
 from typing import Literal
 
-from app.core.forms.field import Answer, Draft, PreferenceDraft, Several, all_bad
+from app.core.forms.field import Answer, Draft, PreferenceDraft, Several, all_bad, preference_of
 
 
 class Choose(Several):
@@ -13,8 +14,18 @@ class Choose(Several):
 
     type: Literal["choose"]
 
-    def parse(self, answer: Answer, segments: int) -> list[Draft]:
+    @property
+    def one_key(self) -> bool:
+        """A digit."""
+        return True
+
+    def inputs(self, segments: int) -> list[str]:  # noqa: ARG002  the same for any number
+        """The choice and a note."""
+        return ["choice", "note"]
+
+    def parse(self, answer: Answer, texts: Sequence[str]) -> list[Draft]:
         """One draft: the chosen slot over all others."""
+        segments = len(texts)
         choice, note = answer.get("choice"), self.note(answer)
         if choice == "all_bad" and self.all_bad:
             return [all_bad(self, segments, note)]
@@ -24,6 +35,9 @@ class Choose(Several):
         others = [slot for slot in range(segments) if slot != best]
         return [PreferenceDraft(self.key, "best", [[best], others], None, note)]
 
-    def sentence(self, draft: Draft) -> str:
+    def sentence(self, drafts: Sequence[Draft], names: str) -> str:
         """ "3 is the best", "All bad"."""
-        return "All bad" if draft.outcome == "all_bad" else f"{self.names[draft.tiers[0][0]]} is the best"
+        draft = preference_of(drafts, self.key)
+        if draft is None:
+            return ""
+        return "All bad" if draft.outcome == "all_bad" else f"{names[draft.tiers[0][0]]} is the best"

@@ -1,20 +1,43 @@
 """Two answers side by side."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
+from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Limits
 
-from app.core.forms.field import Answer, Draft, Field, PreferenceDraft, all_bad
+from app.core.forms.field import (
+    Answer,
+    Draft,
+    Field,
+    Key,
+    Label,
+    PreferenceDraft,
+    all_bad,
+    preference_of,
+)
 
 GRADES = ("slightly", "", "clearly", "much")
 """How strongly, from the weakest; "" is plainly better. A protocol with fewer grades uses the first ones."""
+WORDS = ("Slightly", "Better", "Clearly", "Much")
+"""The same as they stand in the cells of the scale."""
+
+
+class Aspect(BaseModel):
+    """One criterion on which the two answers are compared beside the overall question."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    key: Key
+    label: Label
 
 
 class Compare(Field):
-    """Two answers side by side: which is better, and if the protocol asks, how strongly.
+    """Two answers side by side: which is better, and if the protocol asks, how strongly and in which respects.
 
-    Answer: {"choice": "a" | "b" | "same" | "both_bad", "strength": 1…grades, "note": str}; from a cell of the scale
-    {"graded": "a3" | "same" | …}, one button that says both.
+    Answer: {"choice": "a" | "b" | "same" | "both_bad", "strength": 1…grades, "note": str, "aspect_KEY": "a" | "b" |
+    "same"}; from a cell of the scale {"graded": "a3" | "same" | …}, one button that says both. The preference on an
+    aspect is stored under the field "overall.KEY" and never mixed with the overall one.
     """
 
     type: Literal["compare"]
@@ -22,6 +45,9 @@ class Compare(Field):
     both_bad: bool = True
     strength: Annotated[int, Limits(ge=0, le=4)] = 0
     """Grades on each side; 0 asks only for the side. With a tie in the middle 4 grades are the nine-point scale."""
+    anchors: list[Label] = Limits(default_factory=list, max_length=4)
+    """Words of the grades, from the weakest; empty: the usual ones."""
+    aspects: list[Aspect] = Limits(default_factory=list, max_length=8)
 
     @property
     def segments(self) -> int:
@@ -38,23 +64,52 @@ class Compare(Field):
         """Both bad, where the protocol has it."""
         return ("both_bad", "Both bad") if self.both_bad else None
 
-    def parse(self, answer: Answer, segments: int) -> list[Draft]:
-        """One draft. `strength` is 1 (slightly) … `self.strength` (much) for a side, 0 for a tie on a graded scale."""
-        if segments != 2:
-            raise self.refuse(f"A comparison needs two answers; this task has {segments}.")
+    @property
+    def one_key(self) -> bool:
+        """A cell, unless aspects are asked as well."""
+        return not self.aspects
+
+    @property
+    def words(self) -> list[str]:
+        """What the cells of one side say, from the weakest."""
+        return self.anchors or list(WORDS[: self.strength])
+
+    def inputs(self, segments: int) -> list[str]:  # noqa: ARG002  always two
+        """The choice in its two forms, a note, the aspects."""
+        return ["choice", "strength", "graded", "note", *(f"aspect_{aspect.key}" for aspect in self.aspects)]
+
+    def parse(self, answer: Answer, texts: Sequence[str]) -> list[Draft]:
+        """The overall preference, then one for each aspect. `strength` is 1 (weakest) … grades, 0 for a graded tie."""
+        if len(texts) != 2:
+            raise self.refuse(f"A comparison needs two answers; this task has {len(texts)}.")
+        return [self._overall(answer), *(self._aspect(aspect, answer) for aspect in self.aspects)]
+
+    def _overall(self, answer: Answer) -> PreferenceDraft:
         graded = str(answer.get("graded") or "")
-        if graded and graded != "same":
+        if graded in ("same", "both_bad"):
+            answer = {**answer, "choice": graded}
+        elif graded:
             answer = {**answer, "choice": graded[:1], "strength": graded[1:]}
-        choice = graded if graded == "same" else answer.get("choice")
-        note = self.note(answer)
+        choice, note = answer.get("choice"), self.note(answer)
         if choice in ("a", "b"):
             tiers = [[0], [1]] if choice == "a" else [[1], [0]]
-            return [PreferenceDraft(self.key, "prefer", tiers, self._strength(answer), note)]
+            return PreferenceDraft(self.key, "prefer", tiers, self._strength(answer), note)
         if choice == "same" and self.tie:
-            return [PreferenceDraft(self.key, "tie", [[0, 1]], 0 if self.strength else None, note)]
+            return PreferenceDraft(self.key, "tie", [[0, 1]], 0 if self.strength else None, note)
         if choice == "both_bad" and self.both_bad:
-            return [all_bad(self, segments, note)]
+            return all_bad(self, 2, note)
+        if choice is None:
+            raise self.refuse("This question has no answer yet.")
         raise self.refuse("This is not one of the answers of this task.", choice)
+
+    def _aspect(self, aspect: Aspect, answer: Answer) -> PreferenceDraft:
+        choice = answer.get(f"aspect_{aspect.key}")
+        field = f"{self.key}.{aspect.key}"
+        if choice == "same":
+            return PreferenceDraft(field, "tie", [[0, 1]])
+        if choice in ("a", "b"):
+            return PreferenceDraft(field, "prefer", [[0], [1]] if choice == "a" else [[1], [0]])
+        raise self.refuse(f"{aspect.label}: say A, B or the same.", choice or "")
 
     def _strength(self, answer: Answer) -> int | None:
         given = answer.get("strength")
@@ -69,11 +124,25 @@ class Compare(Field):
             raise self.refuse(f"Say how strongly, from 1 to {self.strength}.", given)
         return grade
 
-    def sentence(self, draft: Draft) -> str:
-        """ "A is clearly better", "Same", "Both bad"."""
+    def sentence(self, drafts: Sequence[Draft], names: str) -> str:
+        """ "A is clearly better", "Same", "Both bad"; with aspects "A is better (Clarity: B, Tone: same)"."""
+        draft = preference_of(drafts, self.key)
+        if draft is None:
+            return ""
+        said = self._said(draft, names)
+        beside = []
+        for aspect in self.aspects:
+            one = preference_of(drafts, f"{self.key}.{aspect.key}")
+            if one is not None:
+                beside.append(f"{aspect.label}: {'same' if one.outcome == 'tie' else names[one.tiers[0][0]]}")
+        return f"{said} ({', '.join(beside)})" if beside else said
+
+    def _said(self, draft: PreferenceDraft, names: str) -> str:
         if draft.outcome == "tie":
             return "Same"
         if draft.outcome == "all_bad":
             return "Both bad"
-        grade = GRADES[draft.strength - 1] if draft.strength and draft.strength <= len(GRADES) else ""
-        return " ".join(filter(None, (self.names[draft.tiers[0][0]], "is", grade, "better")))
+        better, grade = names[draft.tiers[0][0]], draft.strength or 0
+        if self.anchors and 1 <= grade <= len(self.anchors):
+            return f"{better} is better: {self.anchors[grade - 1]}"
+        return " ".join(filter(None, (better, "is", GRADES[grade - 1] if 1 <= grade <= 4 else "", "better")))

@@ -1,19 +1,22 @@
 """What every field type has, and the drafts of feedback that answers become."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Limits
 
 from app.core.errors import InvalidInput, Problem
+from app.core.records.base import Json
 
 MOST_NOTE = 4_000
 """Characters of a note."""
 MOST_ANSWERS = 9
 """Answers that one task may show: each has a digit of its own."""
+Key = Annotated[str, Limits(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Label = Annotated[str, Limits(min_length=1, max_length=80)]
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,44 @@ class PreferenceDraft:
     note: str = ""
 
 
-Draft = PreferenceDraft
-"""Grows by one class for each further kind of feedback."""
+@dataclass(frozen=True)
+class RatingDraft:
+    """A value, a text or a marked passage: of the answer in `slot`, or of the whole task where that is None.
+
+    `value` None means that the criterion does not apply, or that only the text counts. `span` is [start, end) in
+    characters of the answer's source.
+    """
+
+    field: str
+    criterion: str
+    slot: int | None
+    value: float | None = None
+    text: str = ""
+    span: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class DemonstrationDraft:
+    """A text that the person wrote; `slot` is the answer that it rewrites, if it does."""
+
+    field: str
+    text: str
+    slot: int | None = None
+
+
+Draft = PreferenceDraft | RatingDraft | DemonstrationDraft
+"""One class for each kind of feedback."""
 Answer = Mapping[str, object]
 """What was sent for one field."""
+
+
+@dataclass(frozen=True)
+class CriterionSpec:
+    """What a field rates on: becomes a row of `criteria` when it is first answered."""
+
+    key: str
+    name: str
+    scale: Json
 
 
 class Field(BaseModel):
@@ -42,14 +79,19 @@ class Field(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    place: ClassVar[Literal["dock", "panel", "desk"]] = "dock"
+    """Where the page shows it: at the foot, beside the answers, or as a sheet among them."""
+    reads: ClassVar[bool] = False
+    """Whether checking an answer needs the texts that were shown."""
+
     type: str
-    key: Annotated[str, Limits(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+    key: Key
     question: Annotated[str, Limits(min_length=1, max_length=300)]
 
     @property
     @abstractmethod
-    def segments(self) -> int:
-        """How many answers a task shows for this field."""
+    def segments(self) -> int | None:
+        """How many answers a task shows for this field; None: as many as the other fields want."""
 
     @property
     def names(self) -> str:
@@ -57,17 +99,38 @@ class Field(BaseModel):
         return "123456789"
 
     @property
-    @abstractmethod
     def nothing_good(self) -> tuple[str, str] | None:
         """Choice and words of the button that refuses every answer; None where the protocol has none."""
+        return None
+
+    @property
+    def one_key(self) -> bool:
+        """Whether one key press is the whole answer."""
+        return False
+
+    @property
+    def optional(self) -> bool:
+        """Whether it may be left empty."""
+        return False
+
+    def criteria(self) -> list[CriterionSpec]:
+        """What ratings of this field are about."""
+        return []
 
     @abstractmethod
-    def parse(self, answer: Answer, segments: int) -> list[Draft]:
-        """Drafts of what was answered about `segments` segments; raises InvalidInput."""
+    def inputs(self, segments: int) -> list[str]:
+        """Names of everything that its fragment may send."""
 
     @abstractmethod
-    def sentence(self, draft: Draft) -> str:
-        """The answer as a person would say it: "A is clearly better"."""
+    def parse(self, answer: Answer, texts: Sequence[str]) -> list[Draft]:
+        """Drafts of what was answered about these texts, by slot; raises InvalidInput.
+
+        The texts are empty strings unless a field of the form `reads` them.
+        """
+
+    @abstractmethod
+    def sentence(self, drafts: Sequence[Draft], names: str) -> str:
+        """This field's drafts as a person would say them: "A is clearly better". `names` are the answers' by slot."""
 
     def refuse(self, message: str, found: object = "") -> InvalidInput:
         """The error that names this field."""
@@ -75,12 +138,16 @@ class Field(BaseModel):
 
     def note(self, answer: Answer) -> str:
         """The note of an answer, checked."""
-        note = answer.get("note")
-        if note is None:
+        return self.text(answer, "note", MOST_NOTE)
+
+    def text(self, answer: Answer, name: str, most: int) -> str:
+        """A free text of at most `most` characters, without surrounding space and in Unix lines."""
+        given = answer.get(name)
+        if given is None:
             return ""
-        if not isinstance(note, str) or len(note) > MOST_NOTE:
-            raise self.refuse(f"A note has at most {MOST_NOTE:,} characters.")
-        return note.strip().replace("\0", "")
+        if not isinstance(given, str) or len(given) > most:
+            raise self.refuse(f"A text here has at most {most:,} characters.")
+        return given.replace("\r\n", "\n").replace("\0", "").strip()
 
 
 class Several(Field):
@@ -103,3 +170,8 @@ class Several(Field):
 def all_bad(field: Field, segments: int, note: str) -> PreferenceDraft:
     """No answer is acceptable: the same draft for every field that compares."""
     return PreferenceDraft(field.key, "all_bad", [list(range(segments))], None, note)
+
+
+def preference_of(drafts: Sequence[Draft], field: str) -> PreferenceDraft | None:
+    """The preference among some drafts that belongs to this field itself."""
+    return next((one for one in drafts if isinstance(one, PreferenceDraft) and one.field == field), None)

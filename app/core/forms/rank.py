@@ -1,9 +1,10 @@
 """Several answers from best to worst."""
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
-from app.core.forms.field import Answer, Draft, PreferenceDraft, Several, all_bad
+from app.core.forms.field import Answer, Draft, PreferenceDraft, Several, all_bad, preference_of
 
 ORDER = re.compile(r"[1-9](?:[>=][1-9])*")
 PLACE = re.compile("[1-9]")
@@ -19,8 +20,13 @@ class Rank(Several):
     type: Literal["rank"]
     ties: bool = True
 
-    def parse(self, answer: Answer, segments: int) -> list[Draft]:
+    def inputs(self, segments: int) -> list[str]:
+        """The order, or a place for each answer."""
+        return ["order", "choice", "note", *(f"place_{name}" for name in self.names[:segments])]
+
+    def parse(self, answer: Answer, texts: Sequence[str]) -> list[Draft]:
         """One draft with every slot in one tier. All in a single tier is a tie."""
+        segments = len(texts)
         note = self.note(answer)
         if answer.get("choice") == "all_bad" and self.all_bad:
             return [all_bad(self, segments, note)]
@@ -50,10 +56,13 @@ class Rank(Several):
             by_place.setdefault(place, []).append(slot)
         return [by_place[place] for place in sorted(by_place)]
 
-    def sentence(self, draft: Draft) -> str:
+    def sentence(self, drafts: Sequence[Draft], names: str) -> str:
         """ "3, then 1 and 2, then 4", "All the same", "All bad"."""
+        draft = preference_of(drafts, self.key)
+        if draft is None:
+            return ""
         if draft.outcome == "all_bad":
             return "All bad"
         if draft.outcome == "tie":
             return "All the same"
-        return ", then ".join(" and ".join(self.names[slot] for slot in tier) for tier in draft.tiers)
+        return ", then ".join(" and ".join(names[slot] for slot in tier) for tier in draft.tiers)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Float, Index, SmallInteger
+from sqlalchemy import CheckConstraint, Float, Index, Integer, SmallInteger
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -40,18 +40,28 @@ class Preference(Record):
 
 
 class Rating(Record):
-    """A value for one segment on one criterion."""
+    """A value or a text for one segment, a passage of it, or a whole task, on one criterion.
+
+    `value` is null where the criterion does not apply, or where it asks for a text only.
+    """
 
     __tablename__ = "ratings"
+    __table_args__ = (CheckConstraint("(span_start is null) = (span_end is null) and span_start < span_end", "span"),)
     id: Mapped[Id]
     project_id: Mapped[int] = to("projects.id")
     assignment_id: Mapped[int] = to("assignments.id")
     user_id: Mapped[int] = to("users.id", index=False)
     field: Mapped[str]
-    position: Mapped[int] = mapped_column(SmallInteger)
+    position: Mapped[int | None] = mapped_column(SmallInteger)
+    """Of the segment; null: the task as a whole."""
+    span_start: Mapped[int | None] = mapped_column(Integer)
+    """First character of a passage in the segment's text, counted from 0."""
+    span_end: Mapped[int | None] = mapped_column(Integer)
+    """One after its last."""
     criterion_id: Mapped[int] = to("criteria.id")
     value: Mapped[float | None] = mapped_column(Float)
     text: Mapped[str] = mapped_column(server_default="")
+    idempotency_key: Mapped[UUID | None] = mapped_column(unique=True)
     supersedes_id: Mapped[int | None] = to("ratings.id", index=False, unique=True)
     withdrawn: Mapped[bool] = mapped_column(server_default="false")
     created_at: Mapped[Created]
@@ -79,8 +89,10 @@ class Demonstration(Record):
     project_id: Mapped[int] = to("projects.id")
     assignment_id: Mapped[int | None] = to("assignments.id")
     user_id: Mapped[int] = to("users.id", index=False)
+    field: Mapped[str] = mapped_column(server_default="")
     trajectory_id: Mapped[int] = to("trajectories.id")
     edited_from_id: Mapped[int | None] = to("trajectories.id", index=False)
+    idempotency_key: Mapped[UUID | None] = mapped_column(unique=True)
     supersedes_id: Mapped[int | None] = to("demonstrations.id", index=False, unique=True)
     withdrawn: Mapped[bool] = mapped_column(server_default="false")
     created_at: Mapped[Created]

@@ -70,7 +70,9 @@ class Trajectory(Record):
 
     __tablename__ = "trajectories"
     __table_args__ = (
-        UniqueConstraint("prompt_id", "model_id", "content_hash", postgresql_nulls_not_distinct=True),
+        UniqueConstraint(
+            *("prompt_id", "model_id", "user_id", "source", "content_hash"), postgresql_nulls_not_distinct=True
+        ),
         CheckConstraint("author_kind in ('model', 'user', 'source')", "author_kind"),
     )
     id: Mapped[Id]

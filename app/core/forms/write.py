@@ -1,0 +1,130 @@
+"""What people write themselves: a note, a better version of an answer, an answer of their own."""
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field as Limits
+
+from app.core.forms.field import (
+    MOST_NOTE,
+    Answer,
+    CriterionSpec,
+    DemonstrationDraft,
+    Draft,
+    Field,
+    RatingDraft,
+)
+
+MOST_TEXT = 20_000
+"""Characters of an answer that a person writes."""
+
+
+class Note(Field):
+    """A free text about the task. Answer: {"text": str}."""
+
+    place: ClassVar[Literal["dock", "panel", "desk"]] = "panel"
+
+    type: Literal["note"]
+    least: Annotated[int, Limits(ge=0, le=MOST_NOTE)] = 0
+    """Characters it must have; 0 leaves it to the person."""
+    hides: Literal["", "prompt", "answers"] = ""
+    """What stays covered until the note is long enough: a first impression comes before the source, or the answers."""
+
+    @property
+    def segments(self) -> None:
+        """Any number."""
+
+    @property
+    def optional(self) -> bool:
+        """Without a least length."""
+        return self.least == 0
+
+    def criteria(self) -> list[CriterionSpec]:
+        """One, of texts."""
+        return [CriterionSpec(self.key, self.question, {"text": True})]
+
+    def inputs(self, segments: int) -> list[str]:  # noqa: ARG002  about the task as a whole
+        """The text."""
+        return ["text"]
+
+    def parse(self, answer: Answer, texts: Sequence[str]) -> list[Draft]:  # noqa: ARG002
+        """The text as a rating without a value; nothing where it was left empty."""
+        text = self.text(answer, "text", MOST_NOTE)
+        if len(text) < self.least:
+            words = f"Write at least {self.least} characters" + (f"; these are {len(text)}." if text else ".")
+            raise self.refuse(words, text)
+        return [RatingDraft(self.key, self.key, None, None, text)] if text else []
+
+    def sentence(self, drafts: Sequence[Draft], names: str) -> str:  # noqa: ARG002
+        """The note in quotes."""
+        text = next((one.text for one in drafts if isinstance(one, RatingDraft)), "")
+        return f"“{text if len(text) <= 80 else text[:79] + '…'}”" if text else ""
+
+
+class Demonstrate(Field):
+    """The person writes the answer, in Markdown; no other answer is shown. Answer: {"text": str}."""
+
+    place: ClassVar[Literal["dock", "panel", "desk"]] = "desk"
+
+    type: Literal["demonstrate"]
+    least: Annotated[int, Limits(ge=1, le=MOST_TEXT)] = 1
+
+    @property
+    def segments(self) -> int:
+        """None is shown."""
+        return 0
+
+    def inputs(self, segments: int) -> list[str]:  # noqa: ARG002  there are none
+        """The text."""
+        return ["text"]
+
+    def parse(self, answer: Answer, texts: Sequence[str]) -> list[Draft]:  # noqa: ARG002
+        """One demonstration."""
+        text = self.text(answer, "text", MOST_TEXT)
+        if len(text) < self.least:
+            raise self.refuse(f"An answer here has at least {self.least} characters.", text)
+        return [DemonstrationDraft(self.key, text)]
+
+    def sentence(self, drafts: Sequence[Draft], names: str) -> str:  # noqa: ARG002
+        """Its length: the text itself stands in the history."""
+        text = next((one.text for one in drafts if isinstance(one, DemonstrationDraft)), "")
+        return f"Wrote an answer of {_words(text)}"
+
+
+class Edit(Field):
+    """The one answer that is shown, made better. Answer: {"text": str}; the demonstration remembers its origin."""
+
+    place: ClassVar[Literal["dock", "panel", "desk"]] = "desk"
+    reads: ClassVar[bool] = True
+
+    type: Literal["edit"]
+    unchanged: bool = True
+    """Whether an answer may be sent as it is: it is good enough."""
+
+    @property
+    def segments(self) -> int:
+        """One."""
+        return 1
+
+    def inputs(self, segments: int) -> list[str]:  # noqa: ARG002  always one
+        """The text."""
+        return ["text"]
+
+    def parse(self, answer: Answer, texts: Sequence[str]) -> list[Draft]:
+        """One demonstration that was edited from slot 0."""
+        text = self.text(answer, "text", MOST_TEXT)
+        if not text:
+            raise self.refuse("The rewritten answer is empty.")
+        if not self.unchanged and text == texts[0].strip():
+            raise self.refuse("This is the answer as it was; change it, or skip the task.")
+        return [DemonstrationDraft(self.key, text, 0)]
+
+    def sentence(self, drafts: Sequence[Draft], names: str) -> str:  # noqa: ARG002
+        """Its length."""
+        text = next((one.text for one in drafts if isinstance(one, DemonstrationDraft)), "")
+        return f"Rewrote the answer in {_words(text)}"
+
+
+def _words(text: str) -> str:
+    count = len(text.split())
+    return f"{count:,} word{'' if count == 1 else 's'}"
