@@ -40,7 +40,7 @@ from app.core.records import (
 
 Act = Literal["answered", "skipped", "reported"]
 Feedback = Preference | Rating | Demonstration
-KINDS = (Preference, Rating, Demonstration)
+KINDS: tuple[type[Preference] | type[Rating] | type[Demonstration], ...] = (Preference, Rating, Demonstration)
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def stored(db: Session, assignment: Assignment) -> Outcome:
 def spent(db: Session, user: User, key: UUID) -> Feedback | None:
     """The row that was stored under a key, whatever became of it since."""
     for kind in KINDS:
-        row = db.scalar(select(kind).where(kind.idempotency_key == key, kind.user_id == user.id))
+        row: Feedback | None = db.scalar(select(kind).where(kind.idempotency_key == key, kind.user_id == user.id))
         if row is not None:
             return row
     return None

@@ -34,7 +34,7 @@ def _one(db: Session, project_id: int, spec: CriterionSpec) -> int:
         found = db.scalar(select(Criterion.id).where(*same).order_by(Criterion.version.desc()).limit(1))
         if found is not None:
             return found
-        made = db.scalar(
+        made: int | None = db.scalar(
             insert(Criterion)
             .values(
                 project_id=project_id,

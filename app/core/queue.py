@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from app.core.answers import Act, Outcome, fields_of, rows_of, spent, stored, taken_back, withdraw
 from app.core.errors import Conflict, NotFound
-from app.core.forms import Field, is_one_key, lead_of, names_of, parse_answers, parse_protocol, sentence_of
+from app.core.forms import Field, is_alone, lead_of, names_of, parse_answers, parse_protocol, sentence_of
 from app.core.projects import settings_of
 from app.core.records import Assignment, Guideline, Project, Prompt, Protocol, Step, Task, TaskSegment, User
 from app.core.records.audit import record
@@ -57,9 +57,14 @@ class Served:
         return names_of(self.fields)
 
     @property
-    def one_key(self) -> bool:
-        """Whether one key press answers it all."""
-        return is_one_key(self.fields)
+    def beside(self) -> bool:
+        """Whether questions stand beside the answers."""
+        return any(field.place == "panel" for field in self.fields) or bool(getattr(self.lead, "aspects", []))
+
+    @property
+    def alone(self) -> bool:
+        """Whether the dock's own keys send it: there is nothing else to answer."""
+        return is_alone(self.fields)
 
 
 # One statement finds and locks the task, a second one, which sees everything committed before the lock was given,

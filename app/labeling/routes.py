@@ -10,10 +10,12 @@ from sqlalchemy.orm import Session
 from app.core import queue
 from app.core.answers import Outcome
 from app.core.errors import InvalidInput, Problem
+from app.core.forms.write import MOST_TEXT
 from app.labeling import service
 from app.web.dependencies import LABELERS, Access, member
 from app.web.flash import say
 from app.web.htmx import see_other, wants_json
+from app.web.markdown import to_html
 from app.web.templating import render
 
 router = APIRouter(prefix="/projects/{slug}")
@@ -93,6 +95,14 @@ def undo(request: Request, slug: str) -> Response:
     task = undone[1] if undone else None
     html = bytes(render(request, "labeling/_task.html", task=task, number=today + 1).body).decode() if task else None
     return JSONResponse({"said": words, "task": html, "today": today})
+
+
+@router.post("/label/preview")
+def preview(request: Request, slug: str) -> Response:
+    """A text that somebody writes, as it would be shown. Nothing is stored."""
+    with request.app.state.uow() as db:
+        member(db, request, slug, *LABELERS)
+    return Response(to_html(_posted(request).get("text", "")[:MOST_TEXT]), media_type="text/html")
 
 
 @router.get("/history", name="history")

@@ -48,7 +48,7 @@ __all__ = [
     "Rank",
     "Rate",
     "RatingDraft",
-    "is_one_key",
+    "is_alone",
     "lead_of",
     "names_of",
     "parse_answers",
@@ -135,9 +135,9 @@ def names_of(fields: Sequence[Field]) -> str:
     return lead_of(fields).names[: segments_of(fields)]
 
 
-def is_one_key(fields: Sequence[Field]) -> bool:
-    """Whether one key press answers the whole form."""
-    return len(fields) == 1 and fields[0].one_key
+def is_alone(fields: Sequence[Field]) -> bool:
+    """Whether the form is one question that its own keys send: the others wait for Send."""
+    return len(fields) == 1 and fields[0].sends
 
 
 def parse_answers(fields: Sequence[Field], answers: Mapping[str, Any], texts: Sequence[str]) -> list[Draft]:

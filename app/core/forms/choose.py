@@ -15,8 +15,8 @@ class Choose(Several):
     type: Literal["choose"]
 
     @property
-    def one_key(self) -> bool:
-        """A digit."""
+    def sends(self) -> bool:
+        """One digit."""
         return True
 
     def inputs(self, segments: int) -> list[str]:  # noqa: ARG002  the same for any number

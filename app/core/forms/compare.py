@@ -65,14 +65,18 @@ class Compare(Field):
         return ("both_bad", "Both bad") if self.both_bad else None
 
     @property
-    def one_key(self) -> bool:
-        """A cell, unless aspects are asked as well."""
+    def sends(self) -> bool:
+        """One cell, unless aspects are asked as well."""
         return not self.aspects
 
     @property
     def words(self) -> list[str]:
         """What the cells of one side say, from the weakest."""
         return self.anchors or list(WORDS[: self.strength])
+
+    def says(self, name: str, grade: int) -> str:
+        """One cell of the scale in words: "A is clearly better"."""
+        return self._said(PreferenceDraft(self.key, "prefer", [[0], [1]], grade), name)
 
     def inputs(self, segments: int) -> list[str]:  # noqa: ARG002  always two
         """The choice in its two forms, a note, the aspects."""

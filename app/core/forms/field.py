@@ -104,8 +104,8 @@ class Field(BaseModel):
         return None
 
     @property
-    def one_key(self) -> bool:
-        """Whether one key press is the whole answer."""
+    def sends(self) -> bool:
+        """Whether answering it sends the form, where it stands alone."""
         return False
 
     @property

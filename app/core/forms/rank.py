@@ -20,6 +20,11 @@ class Rank(Several):
     type: Literal["rank"]
     ties: bool = True
 
+    @property
+    def sends(self) -> bool:
+        """The rail has its own button."""
+        return True
+
     def inputs(self, segments: int) -> list[str]:
         """The order, or a place for each answer."""
         return ["order", "choice", "note", *(f"place_{name}" for name in self.names[:segments])]

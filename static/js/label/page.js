@@ -1,10 +1,14 @@
 // The label page. One key answers: the answer goes into the outbox, the next task is shown from memory, the server is told.
 
 import { ActiveTime } from "./active.js";
+import * as drafts from "./drafts.js";
 import { bindKeys } from "./keys.js";
+import * as marks from "./marks.js";
 import { Outbox } from "./outbox.js";
 import * as panes from "./panes.js";
 import * as rank from "./rank.js";
+import * as rows from "./rows.js";
+import * as write from "./write.js";
 
 const DEAD = 150; // ms after a new task: a double press must not answer an unread one
 const HOLD = 50; // ms the chosen cell keeps its colour
@@ -57,19 +61,15 @@ function begin(task) {
   document.title = `${title} · ${dock.dataset.project} · Palate`;
   for (const cell of task.form.querySelectorAll(".chosen")) cell.classList.remove("chosen");
   task.form.querySelector(".why").open = false;
-  keepDraft(task);
+  drafts.keep(task);
+  if (task.form.querySelector("#note")?.value) openNote(task.form, true);
   panes.open(task.read);
   rank.open(task.form);
+  write.open(task);
+  marks.open(task);
+  rows.open(task);
   active.begin();
   task.read.querySelector("h1").focus({ preventScroll: true });
-}
-
-function keepDraft(task) {
-  const note = task.form.querySelector("#note");
-  const name = `palate-note:${task.key}`;
-  note.value = sessionStorage.getItem(name) ?? note.value;
-  if (note.value) openNote(task.form, true);
-  note.addEventListener("input", () => sessionStorage.setItem(name, note.value));
 }
 
 function openNote(form, open) {
@@ -79,6 +79,7 @@ function openNote(form, open) {
 
 function toggleNote() {
   const { form } = current();
+  if (!form.querySelector(".note")) return;
   const open = form.querySelector(".note").hidden;
   openNote(form, open);
   if (open) form.querySelector("#note").focus();
@@ -97,7 +98,7 @@ function send(act, fields, cell, method) {
     key: form.get("key"), token: form.get("token"), ...fields, ...(note ? { note } : {}),
     active_ms: active.end(), ...(act === "answer" ? { input_method: method } : {}),
   });
-  sessionStorage.removeItem(`palate-note:${task.key}`);
+  drafts.drop(task);
   if (act === "answer") document.getElementById("notices").replaceChildren();
   shown.set(task.key, task);
   if (shown.size > 4) shown.delete(shown.keys().next().value);
@@ -117,6 +118,16 @@ function sendRank(method) {
   const button = form.querySelector('[data-command="rank"]');
   button.dataset.said = rank.sentence(form);
   return send("answer", { order }, button, method);
+}
+
+// A form of several questions: all of it, once nothing is open.
+function sendAll(method) {
+  const { form } = current();
+  const { open, sent } = rows.fields(form);
+  if (open) return toast(open);
+  const button = form.querySelector(".send");
+  button.dataset.said = "Sent";
+  return send("answer", sent, button, method);
 }
 
 function tell(words) { if (words) said.textContent = words; }
@@ -257,6 +268,8 @@ const commands = {
   history: () => location.assign(base.replace(/label$/, "history")),
   keys: () => { keySheet(); document.getElementById("keys").showModal(); },
   rank: (event, method) => sendRank(method),
+  send: (event, method) => sendAll(method),
+  preview: async () => { const words = await write.preview(base); if (words) toast(words); },
   together: panes.toggleTogether,
   source: panes.toggleSource,
   differences: () => { const words = panes.toggleDifferences(); if (words) toast(words); },
@@ -269,8 +282,10 @@ const commands = {
 };
 
 document.addEventListener("click", (event) => {
-  const words = rank.click(event.target, current()?.form);
+  const words = rank.click(event.target, current()?.form) ?? marks.click(event.target);
   if (words !== null) return tell(words);
+  const label = rows.isOn(current()?.form) && !event.target.matches("input") && event.target.closest("label.cell, label.option, label.nothing-good");
+  if (label) { event.preventDefault(); return tell(rows.pick(label, current().form, "pointer")); }
   const cell = event.target.closest("[data-choice]");
   const reason = event.target.closest("[data-reason]");
   const command = event.target.closest("[data-command]")?.dataset.command;
@@ -283,6 +298,9 @@ document.addEventListener("click", (event) => {
   else commands[command]?.(event, "pointer");
   return undefined;
 });
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && rows.isOn(current()?.form)) { event.preventDefault(); sendAll("key"); }
+});
 document.addEventListener("submit", (event) => { if (event.target.matches("form.answer")) event.preventDefault(); });
 
 bindKeys(commands, {
@@ -291,8 +309,10 @@ bindKeys(commands, {
   reason: (button) => send("report", { reason: button.dataset.reason }, button, "key"),
   special: (event) => {
     const form = current()?.form;
-    const act = rank.key(event, form);
+    const several = rows.isOn(form);
+    const act = several && !rows.now(form).classList.contains("rank") ? rows.key(event, form) : rank.key(event, form);
     if (act) return () => tell(act());
+    if (several && event.key === "Enter" && !event.target.closest("button, summary, a")) return () => sendAll("key");
     const sends = event.key === "Enter" && form?.dataset.field === "rank" && !event.target.closest("button, summary, a, label");
     return sends ? () => sendRank("key") : null;
   },

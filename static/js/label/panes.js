@@ -94,7 +94,8 @@ export function toggleDifferences() {
 function compare() {
   diff.clear();
   if (!differences) return "";
-  const texts = [...document.querySelectorAll(".pane .material:not([hidden])")];
+  const texts = [...document.querySelectorAll(".pane .material:not([hidden], textarea)")];
+  if (texts.length === 1 && document.querySelector(".writing")) return "What differs shows in the preview.";
   if (texts.length !== 2) return "Differences are marked between two answers only.";
   const found = diff.mark(...texts);
   if (found === null) return "These answers are too long to compare word by word.";
@@ -102,8 +103,9 @@ function compare() {
 }
 
 function show(root) {
-  for (const part of root.querySelectorAll(".material.rendered")) part.hidden = source;
-  for (const part of root.querySelectorAll(".material.source")) part.hidden = !source;
+  const plain = source || Boolean(root.querySelector("[data-marks]")); // passages are marked in the source
+  for (const part of root.querySelectorAll(".material.rendered")) part.hidden = plain;
+  for (const part of root.querySelectorAll(".material.source")) part.hidden = !plain;
 }
 
 function press(root) {

@@ -158,7 +158,8 @@ function draw(rank) {
   }
   rail.replaceChildren(...items);
   if (focused) (rail.querySelector(`[aria-label="${focused}"]`) ?? rail.querySelector("button"))?.focus();
-  field.querySelector('[data-command="rank"]').disabled = number < count;
+  const send = field.querySelector('[data-command="rank"]');
+  if (send) send.disabled = number < count;
   badges(rank);
 }
 

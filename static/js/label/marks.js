@@ -1,0 +1,85 @@
+// Passages of an answer, marked with a label: by selecting them, or word by word with the arrow keys in the text. Offsets
+// are sent in characters of the source as the server counts them (code points).
+
+const states = new WeakMap(); // section.marks → [{start, end, label, comment}] in code units of the text
+
+function partsOf(root = document) {
+  const section = root.querySelector("[data-marks]");
+  if (!section) return null;
+  if (!states.has(section)) states.set(section, []);
+  return { section, spans: states.get(section), body: document.querySelector("article.task .pane > .body"), text: document.querySelector("article.task .pane .material.source")?.firstChild };
+}
+
+export function open(task) {
+  const marks = partsOf(task.read);
+  if (!marks?.text) return;
+  marks.section.querySelector(".mark-lines").remove();
+  for (const part of marks.section.querySelectorAll(".marks-how, .mark-labels")) part.hidden = false;
+  marks.section.querySelector('input[type="hidden"]').disabled = false;
+  marks.body.addEventListener("keydown", (event) => { if (/^Arrow(Left|Right)$/.test(event.key)) { event.preventDefault(); event.stopPropagation(); word(marks, event.key === "ArrowRight", event.shiftKey); } });
+  draw(marks);
+}
+
+// The next or the previous word becomes the selection, or with Shift joins it.
+function word({ text }, forward, extend) {
+  const words = [...text.data.matchAll(/\S+/g)].map((found) => [found.index, found.index + found[0].length]);
+  const selection = document.getSelection();
+  const inside = selection.focusNode === text;
+  const at = inside ? words.findIndex(([start, end]) => selection.focusOffset >= start && selection.focusOffset <= end) : -1;
+  const [start, end] = words[inside ? Math.min(words.length - 1, Math.max(0, at + (forward ? 1 : -1))) : 0] ?? [0, 0];
+  if (extend && inside) selection.setBaseAndExtent(text, selection.anchorOffset, text, forward ? end : start);
+  else selection.setBaseAndExtent(text, start, text, end);
+}
+
+export function click(target) {
+  const marks = partsOf();
+  if (!marks) return null;
+  const label = target.closest("[data-mark]")?.dataset.mark;
+  if (label) return add(marks, label);
+  const gone = target.closest("[data-unmark]")?.dataset.unmark;
+  if (gone === undefined) return null;
+  marks.spans.splice(Number(gone), 1);
+  draw(marks);
+  return "Mark removed.";
+}
+
+function add(marks, label) {
+  const selection = document.getSelection();
+  if (selection.isCollapsed || selection.anchorNode !== marks.text || selection.focusNode !== marks.text) return "Select a passage of the answer first.";
+  const [start, end] = [selection.anchorOffset, selection.focusOffset].sort((a, b) => a - b);
+  marks.spans.push({ start, end, label, comment: "" });
+  marks.spans.sort((a, b) => a.start - b.start);
+  selection.removeAllRanges();
+  draw(marks);
+  return `Marked: ${marks.text.data.slice(start, end)}.`;
+}
+
+function draw({ section, spans, text }) {
+  const words = Object.fromEntries([...section.querySelectorAll("[data-mark]")].map((one) => [one.dataset.mark, one.querySelector(".words").textContent]));
+  section.querySelector(".marked").replaceChildren(...spans.map((span, index) => line(span, index, words, text, () => write(section, spans, text))));
+  if (globalThis.CSS?.highlights) {
+    const ranges = spans.map(({ start, end }) => { const range = document.createRange(); range.setStart(text, start); range.setEnd(text, end); return range; });
+    CSS.highlights.set("marked", new Highlight(...ranges));
+  }
+  write(section, spans, text);
+}
+
+function line(span, index, words, text, changed) {
+  const item = document.createElement("li");
+  const quote = document.createElement("q");
+  quote.textContent = text.data.slice(span.start, span.end);
+  const what = document.createElement("span");
+  what.append(Object.assign(document.createElement("b"), { textContent: `${words[span.label]} ` }), quote);
+  const remove = Object.assign(document.createElement("button"), { type: "button", className: "button quiet small", textContent: "Remove" });
+  remove.dataset.unmark = index;
+  const comment = Object.assign(document.createElement("input"), { className: "input", value: span.comment, placeholder: "Comment", maxLength: 1000 });
+  comment.setAttribute("aria-label", `Comment on “${quote.textContent}”`);
+  comment.addEventListener("input", () => { span.comment = comment.value; changed(); });
+  item.append(what, remove, comment);
+  return item;
+}
+
+function write(section, spans, text) {
+  const points = (unit) => [...text.data.slice(0, unit)].length;
+  section.querySelector('input[type="hidden"]').value = JSON.stringify(spans.map((span) => ({ ...span, start: points(span.start), end: points(span.end) })));
+}
