@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
@@ -167,7 +167,8 @@ def stored(db: Session, assignment: Assignment) -> Outcome:
 def spent(db: Session, user: User, key: UUID) -> Feedback | None:
     """The row that was stored under a key, whatever became of it since."""
     for kind in KINDS:
-        row: Feedback | None = db.scalar(select(kind).where(kind.idempotency_key == key, kind.user_id == user.id))
+        query: Select[Any] = select(kind).where(kind.idempotency_key == key, kind.user_id == user.id)
+        row: Feedback | None = db.scalar(query)
         if row is not None:
             return row
     return None

@@ -174,19 +174,6 @@ def read_protocol(form: Mapping[str, str]) -> list[Json]:
     return [asked]
 
 
-def protocol_values(fields: list[Json]) -> dict[str, Any]:
-    """What the form shows for a stored protocol: the reverse of `read_protocol`."""
-    asked = fields[0]
-    return {
-        "asks": asked["type"],
-        "question": asked["question"],
-        "answers": asked.get("answers", 4),
-        "tie": asked.get("tie", asked.get("ties", False)),
-        "both_bad": asked.get("both_bad", asked.get("all_bad", False)),
-        "strength": asked.get("strength", 0),
-    }
-
-
 def _whole(form: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
     given = form.get(name, "").strip() or str(default)
     if not (given.isascii() and given.isdigit() and least <= int(given[:9]) <= most):

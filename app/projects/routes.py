@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.core.errors import InvalidInput, Problem
 from app.core.projects import settings_of
 from app.core.recipes import PRESETS
-from app.projects import forms, guideline_routes, listing, member_routes, service
+from app.projects import forms, guideline_routes, listing, member_routes, protocol_routes, service
 from app.web.dependencies import ADMINS, Access, current_user, member, owner
 from app.web.errors import messages
 from app.web.flash import say
@@ -19,6 +19,7 @@ from app.web.templating import render
 router = APIRouter()
 router.include_router(guideline_routes.router)
 router.include_router(member_routes.router)
+router.include_router(protocol_routes.router)
 Text = Annotated[str, Form()]
 
 
@@ -84,21 +85,6 @@ def save_settings(request: Request, slug: str) -> Response:
     return say(request, see_other(request, f"/projects/{slug}/settings"), "Saved.")
 
 
-@router.post("/projects/{slug}/settings/protocol")
-def save_protocol(request: Request, slug: str) -> Response:
-    """Make the next version of what is asked. Tasks that are open keep the version they were made with."""
-    form = _form(request)
-    with request.app.state.uow() as db:
-        access = member(db, request, slug, *ADMINS)
-        try:
-            version = service.save_protocol(db, access.project, access.user, forms.read_protocol(form))
-        except InvalidInput as error:
-            values = forms.values_of(settings_of(access.project))
-            return _settings(request, db, access, values, 422, errors=messages(error))
-    text = f"New tasks use version {version} of the questions."
-    return say(request, see_other(request, f"/projects/{slug}/settings"), text)
-
-
 @router.post("/projects/{slug}/pause")
 def pause(request: Request, slug: str) -> Response:
     """Hand out no more tasks."""
@@ -159,6 +145,6 @@ def _settings(
         sections=forms.SECTIONS,
         presets=[(name, name) for name in PRESETS],
         protocol=(protocol := service.protocol_of(db, access.project)),
-        asked=forms.protocol_values(protocol.fields),
+        asked=[field["question"] for field in protocol.fields],
         **{"errors": {}, **context},
     )

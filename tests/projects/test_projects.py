@@ -144,17 +144,6 @@ def test_every_number_of_the_settings_has_a_field() -> None:
         forms.read_settings({})
 
 
-def test_a_changed_question_is_a_new_version(client: TestClient, db: Session, admin: User, kitchen: Project) -> None:
-    at = "/projects/kitchen/settings"
-    sign_in(client, admin)
-    for _ in range(2):
-        post(client, f"{at}/protocol", page=at, question="Which is kinder?", tie="on", strength="4")
-    assert db.scalars(select(Protocol.version).order_by(Protocol.version)).all() == [1, 2]
-    db.expire_all()
-    assert db.get_one(Project, kitchen.id).protocol_version == 2
-    assert db.scalars(select(Protocol).where(Protocol.version == 2)).one().fields[0]["strength"] == 4
-
-
 def test_guidelines_keep_every_version_and_nobody_overwrites_another(
     client: TestClient, db: Session, admin: User, kitchen: Project
 ) -> None:
