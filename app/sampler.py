@@ -87,6 +87,8 @@ class Sampler:
         """One batch for this project. Returns the number of new tasks; raises Unavailable without a policy server."""
         with self.uow() as db:
             plan = self.plan(db, project_id)
+            if plan is not None and plan.segments == 0:
+                return _fill_without_answers(db, plan)
         if plan is None or not plan.wanted:
             return 0
         answers = self._ask(plan)
@@ -186,6 +188,27 @@ class Sampler:
         return len(turns)
 
 
+def _fill_without_answers(db: Session, plan: Plan) -> int:
+    """Tasks of a form that shows no answer: each prompt once for each version of the protocol."""
+    asked = exists().where(Task.prompt_id == Prompt.id, Task.protocol_id == plan.protocol_id)
+    waiting = select(func.count(Task.id)).where(
+        Task.project_id == plan.project_id, Task.protocol_id == plan.protocol_id, Task.state == "open"
+    )
+    prompts = db.scalars(
+        select(Prompt.id)
+        .where(
+            Prompt.project_id == plan.project_id,
+            Prompt.archived_at.is_(None),
+            Prompt.split.in_(("train", "validation")),
+            ~asked,
+        )
+        .order_by(Prompt.id)
+        .limit(max(plan.settings.pool.open_tasks - db.scalars(waiting).one(), 0))
+    ).all()
+    _make_tasks(db, plan, None, [(prompt_id, ()) for prompt_id in prompts])
+    return len(prompts)
+
+
 def open_tasks(db: Session, project_id: int, model_id: int) -> tuple[int, int]:
     """Tasks that wait for answers: on completions of this policy (under any of its deployments), and of others."""
     of_this = DeploymentPolicy.model_id == model_id
@@ -203,6 +226,8 @@ def groups(completions: Sequence[int], size: int) -> list[tuple[int, ...]]:
 
     A group already compares each text with `size` − 1 others. What is left over waits for the next completions.
     """
+    if size == 0:
+        return [()]
     if size == 2:
         return list(ring(completions))
     return [tuple(completions[start : start + size]) for start in range(0, len(completions) - size + 1, size)]
@@ -311,7 +336,7 @@ def _protocol(db: Session, project: Project) -> Protocol:
     return found
 
 
-def _make_tasks(db: Session, plan: Plan, deployment_id: int, shown: Sequence[Shown]) -> None:
+def _make_tasks(db: Session, plan: Plan, deployment_id: int | None, shown: Sequence[Shown]) -> None:
     tasks = [
         Task(
             project_id=plan.project_id,

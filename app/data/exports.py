@@ -13,11 +13,11 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.core.errors import InvalidInput, NotFound, Problem
-from app.core.records import Assignment, Export, Guideline, Project, Protocol, Snapshot, record
+from app.core.records import Export, Guideline, Project, Protocol, Snapshot, record
 from app.core.records.base import Json
 from app.core.settings import Settings
 from app.core.snapshots import matching, preference_ids, take_snapshot
-from app.data.counts import without_label
+from app.data.beside import Beside, beside_of
 from app.data.forms import ExportOptions
 from app.data.shapes import SCHEMAS, rows_of
 from app.data.writers import described, write_splits
@@ -31,7 +31,7 @@ def preview(db: Session, settings: Settings, project: Project, options: ExportOp
     """The first rows as they will be in the file, from the project's first labels: JSON with its long texts cut."""
     ids = list(db.scalars(matching(project.id, options.filter).limit(PREVIEWED)))
     key = settings.secret("pseudonym_key")
-    found = islice(rows_of(db, ids, [], options, slug=project.slug, key=key), rows)
+    found = islice(rows_of(db, ids, Beside(), options, slug=project.slug, key=key), rows)
     return [_on_lines(_cut(row)) for _, row in found]
 
 
@@ -71,13 +71,15 @@ def create_export(
     db.add(export)
     db.flush()
     key = settings.secret("pseudonym_key")
-    ended: list[int] = []
-    if options.native:
-        ended = list(
-            db.scalars(select(Assignment.id).where(without_label(project.id, options)).order_by(Assignment.id))
-        )
     with _staging(directory_of(settings, export)) as directory:
-        rows = rows_of(db, preference_ids(db, snapshot.id), ended, options, slug=project.slug, key=key)
+        rows = rows_of(
+            db,
+            preference_ids(db, snapshot.id),
+            beside_of(db, project.id, options),
+            options,
+            slug=project.slug,
+            key=key,
+        )
         files = write_splits(directory, options.format, SCHEMAS[options.shape], rows)
         if not files:
             raise InvalidInput([Problem("labels", "These choices leave no rows. Nothing was written.")])

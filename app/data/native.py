@@ -10,20 +10,10 @@ import pyarrow as pa
 from sqlalchemy import Row, RowMapping, select
 from sqlalchemy.orm import Session, aliased
 
-from app.core.records import (
-    Assignment,
-    Guideline,
-    Model,
-    Preference,
-    Prompt,
-    Protocol,
-    Step,
-    Task,
-    TaskSegment,
-    Trajectory,
-)
+from app.core.records import Assignment, Model, Preference, Step, TaskSegment, Trajectory
 from app.core.records.base import Json
 from app.core.snapshots import CHUNK, among
+from app.data.beside import AROUND, Beside, demonstration_rows, ended_rows, rating_rows, with_surroundings
 from app.data.forms import ExportOptions
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -64,6 +54,13 @@ NATIVE = pa.schema(
         ("outcome", pa.string()),
         ("tiers", pa.list_(pa.list_(pa.int64()))),
         ("strength", pa.int64()),
+        ("criterion", pa.string()),
+        ("scale", pa.string()),
+        ("position", pa.int64()),
+        ("value", pa.float64()),
+        ("span", pa.list_(pa.int64())),
+        ("text", pa.string()),
+        ("edited_from", pa.string()),
         ("note", pa.string()),
         ("reason", pa.string()),
         ("annotator", pa.string()),
@@ -93,41 +90,21 @@ def pseudonym(key: str, project_id: int, user_id: int) -> str:
 
 
 def native_rows(
-    db: Session, ids: Sequence[int], outcomes: Sequence[int], options: ExportOptions, *, slug: str, key: str
+    db: Session, ids: Sequence[int], beside: Beside, options: ExportOptions, *, slug: str, key: str
 ) -> Iterator[tuple[str, Json]]:
-    """(split, record) of these labels, then of the tasks that were skipped or reported.
+    """(split, record) of these preferences, then of ratings, demonstrations, and tasks skipped or reported.
 
     `key` makes the pseudonyms; tasks are read 500 at a time.
     """
-    for start in range(0, len(ids), CHUNK):
-        yield from _records(db, _labels(db, ids[start : start + CHUNK]), options, slug, key)
-    for start in range(0, len(outcomes), CHUNK):
-        yield from _records(db, _without_label(db, outcomes[start : start + CHUNK]), options, slug, key)
-
-
-AROUND = (
-    Assignment.idempotency_key.label("assignment_key"),
-    Assignment.project_id,
-    Assignment.user_id,
-    Assignment.display_order,
-    Assignment.reason,
-    Assignment.late,
-    Assignment.input_method,
-    Assignment.active_ms,
-    Assignment.served_at,
-    Task.id.label("task_id"),
-    Task.strategy,
-    Task.gold,
-    Prompt.split,
-    Prompt.external_id,
-    Prompt.content_hash,
-    Prompt.source,
-    Prompt.extra,
-    Prompt.messages,
-    Protocol.version.label("protocol_version"),
-    Guideline.version.label("guideline_version"),
-)
-"""What surrounds an answer, whether it was a preference or a skip."""
+    kinds = (
+        (_labels, ids),
+        (rating_rows, beside.ratings),
+        (demonstration_rows, beside.demonstrations),
+        (ended_rows, beside.ended),
+    )
+    for read, chosen in kinds:
+        for start in range(0, len(chosen), CHUNK):
+            yield from _records(db, read(db, chosen[start : start + CHUNK]), options, slug, key)
 
 
 def _labels(db: Session, ids: Sequence[int]) -> Sequence[Row[*tuple[Any, ...]]]:
@@ -152,25 +129,7 @@ def _labels(db: Session, ids: Sequence[int]) -> Sequence[Row[*tuple[Any, ...]]]:
         .where(among(ids))
         .order_by(Preference.id)
     )
-    return db.execute(_with_surroundings(query)).all()
-
-
-def _without_label(db: Session, ids: Sequence[int]) -> Sequence[Row[*tuple[Any, ...]]]:
-    query = (
-        select(Assignment.id, Assignment.outcome, Assignment.submitted_at.label("created_at"), *AROUND)
-        .where(Assignment.id.in_(ids))
-        .order_by(Assignment.id)
-    )
-    return db.execute(_with_surroundings(query)).all()
-
-
-def _with_surroundings(query: Any) -> Any:
-    return (
-        query.join(Task, Task.id == Assignment.task_id)
-        .join(Prompt, Prompt.id == Task.prompt_id)
-        .join(Protocol, Protocol.id == Task.protocol_id)
-        .outerjoin(Guideline, Guideline.id == Assignment.guideline_id)
-    )
+    return db.execute(with_surroundings(query)).all()
 
 
 def _records(
@@ -182,7 +141,7 @@ def _records(
         yield (
             row.split,
             {
-                "label_id": _label_id(found.get("key"), row.assignment_key, row.id),
+                "label_id": _label_id(found.get("key"), found, row.id),
                 "revision_of": _older(found),
                 "withdrawn": found.get("withdrawn", False),
                 "project": slug,
@@ -192,6 +151,13 @@ def _records(
                 "outcome": row.outcome,
                 "tiers": found.get("tiers", []),
                 "strength": found.get("strength"),
+                "criterion": found.get("criterion"),
+                "scale": None if found.get("scale") is None else canonical(found["scale"]),
+                "position": found.get("position"),
+                "value": found.get("value"),
+                "span": None if found.get("span_start") is None else [found["span_start"], found["span_end"]],
+                "text": found.get("text", ""),
+                "edited_from": None if found.get("edited_from_id") is None else str(found["edited_from_id"]),
                 "note": found.get("note", ""),
                 "reason": row.reason,
                 "annotator": pseudonym(key, row.project_id, row.user_id) if options.annotators == "pseudonym" else None,
@@ -215,8 +181,10 @@ def _records(
         )
 
 
-def _label_id(key: object, assignment_key: object, row_id: int) -> str:
-    return str(key) if key else f"{assignment_key}-{row_id}"
+def _label_id(key: object, found: RowMapping, row_id: int) -> str:
+    """The key that a row came with; the further rows of a form have their task's key, their kind and their number."""
+    kind = {"rated": "r", "demonstrated": "d"}.get(found["outcome"], "")
+    return str(key) if key else f"{found['assignment_key']}-{kind}{row_id}"
 
 
 def canonical(value: object) -> str:
@@ -227,7 +195,7 @@ def canonical(value: object) -> str:
 def _older(found: RowMapping) -> str | None:
     if found.get("older_id") is None:
         return None
-    return _label_id(found["older_key"], found["assignment_key"], found["older_id"])
+    return _label_id(found["older_key"], found, found["older_id"])
 
 
 ROLES = {"agent": "assistant", "user": "user", "tool": "tool", "env": "environment"}

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.core.records.base import Json
 from app.core.snapshots import PreferencePair, pairs_among
+from app.data.beside import Beside
 from app.data.forms import ExportOptions, Shape
 from app.data.native import MESSAGES, NATIVE, native_rows
 
@@ -20,16 +21,13 @@ SCHEMAS: dict[Shape, pa.Schema] = {
 }
 
 
-def rows_of(
-    db: Session, ids: Sequence[int], outcomes: Sequence[int], options: ExportOptions, *, slug: str, key: str
-) -> Shaped:
+def rows_of(db: Session, ids: Sequence[int], beside: Beside, options: ExportOptions, *, slug: str, key: str) -> Shaped:
     """The rows of these preferences, in the order they were answered.
 
-    `outcomes` are assignments that ended without a preference (skipped, reported); only native has a place for them.
-    `key` makes the pseudonyms.
+    Only native has a place for what stands `beside` them. `key` makes the pseudonyms.
     """
     if options.native:
-        yield from native_rows(db, ids, outcomes, options, slug=slug, key=key)
+        yield from native_rows(db, ids, beside, options, slug=slug, key=key)
         return
     for pair in pairs_among(db, ids):
         yield from _trl(pair, options)

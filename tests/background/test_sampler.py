@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.core import registry
 from app.core.database import UnitOfWork
 from app.core.errors import Unavailable
-from app.core.records import Project, Protocol, Step, Task, TaskSegment, Trajectory
+from app.core.records import Project, Prompt, Protocol, Step, Task, TaskSegment, Trajectory
 from app.sampler import Sampler, open_tasks
 from app.web.policy_client import PolicyClient
 from tests import factories
@@ -41,6 +41,12 @@ def double(db: Session, project: Project) -> Iterator[PolicyDouble]:
 def sampler(uow: UnitOfWork, double: PolicyDouble) -> Iterator[Sampler]:
     with PolicyClient(double.url, "secret", bulk=True, timeout=10) as client:
         yield Sampler(uow, client)
+
+
+def use(db: Session, project: Project, field: dict[str, object]) -> None:
+    """Ask this instead."""
+    db.scalars(select(Protocol).where(Protocol.project_id == project.id)).one().fields = [field]
+    db.commit()
 
 
 def fill_up(sampler: Sampler, project: Project, most: int = 10) -> None:
@@ -91,6 +97,24 @@ def test_tasks_of_several_answers_show_each_completion_once(
     assert set(Counter(row.task_id for row in shown).values()) == {answers}
     assert set(Counter(row.trajectory_id for row in shown).values()) == {1}
     assert len({(row.task_id, row.prompt_id) for row in shown}) == len({row.task_id for row in shown}) >= 10
+
+
+def test_a_form_about_one_answer_shows_each_completion_alone(db: Session, sampler: Sampler, project: Project) -> None:
+    use(db, project, {"type": "edit", "key": "better", "question": "Make it better."})
+    fill_up(sampler, project)
+    shown = list(db.scalars(select(TaskSegment.trajectory_id)))
+    assert len(shown) == len(set(shown)) == db.scalar(select(func.count(Task.id)))
+
+
+def test_a_form_without_answers_asks_for_each_prompt_once(
+    db: Session, sampler: Sampler, double: PolicyDouble, project: Project
+) -> None:
+    use(db, project, {"type": "demonstrate", "key": "own", "question": "Write the answer."})
+    fill_up(sampler, project)
+    assert sorted(db.scalars(select(Task.prompt_id))) == sorted(db.scalars(select(Prompt.id)))
+    assert db.scalar(select(func.count()).select_from(TaskSegment)) == 0
+    assert double.asked == []  # nobody asked the model
+    assert sampler.fill(project.id) == 0
 
 
 def test_one_prompt_is_not_met_twice_in_a_row(db: Session, sampler: Sampler, project: Project) -> None:

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.core import queue
 from app.core.errors import InvalidInput
 from app.core.records import AuditEvent, Export, Prompt, User
 from app.core.records.base import Json
@@ -211,3 +212,48 @@ def test_annotators_strangers_and_unknown_choices_get_nothing(
     assert annotator.get("/projects/kitchen/exports").status_code == 403
     assert annotator.post("/projects/kitchen/exports", data={"shape": "trl"}).status_code == 403
     assert sign_in(world.admin).get("/projects/kitchen/exports?shape=csv").status_code == 422
+
+
+def test_native_holds_ratings_marks_and_demonstrations(db: Session, settings: Settings, world: World) -> None:
+    five = [{"value": n, "label": ""} for n in range(1, 6)]
+    fields = [
+        {"type": "edit", "key": "better", "question": "Better?"},
+        {"type": "rate", "key": "clear", "question": "Clear?", "options": five},
+        {"type": "annotate", "key": "errors", "question": "Wrong?", "labels": [{"key": "wrong", "label": "Wrong"}]},
+    ]
+    project = factories.make_project(db, slug="bench", members={world.kim: "annotator"}, fields=fields)
+    prompt = factories.make_prompt(db, project, "Judge me")
+    answer = factories.make_completion(db, prompt, "A 🙂 text.")
+    factories.make_task(db, prompt, [answer])
+    db.commit()
+    task = queue.next_task(db, project, world.kim)
+    assert task is not None
+    marks = '[{"start": 2, "end": 3, "label": "wrong", "comment": "no smile"}]'
+    sent = {"better": {"text": "A text."}, "clear": {"value_1": "4"}, "errors": {"spans": marks}}
+    queue.submit(db, world.kim, task.key, task.token, sent)
+    queue.undo(db, project, world.kim)
+    export = create_export(db, settings, project, options_of({"shape": "native", "format": "jsonl"}), user_id=None)
+    rows = lines(directory_of(settings, export))
+    said = [
+        (r["outcome"], r["criterion"], r["position"], r["value"], r["span"], r["text"], r["withdrawn"]) for r in rows
+    ]
+    rated = [
+        ("rated", "clear", 0, 4.0, None, ""),
+        ("rated", "errors", 0, 1.0, None, ""),
+        ("rated", "errors.wrong", 0, None, [2, 3], "no smile"),
+    ]
+    written = ("demonstrated", None, None, None, None, "A text.")
+    expected = [
+        *((*one, False) for one in rated),
+        *((*one, True) for one in rated),
+        (*written, False),
+        (*written, True),
+    ]
+    assert said == expected
+    assert {row["edited_from"] for row in rows if row["outcome"] == "demonstrated"} == {str(answer.id)}
+    assert json.loads(rows[0]["scale"])["options"] == five
+    assert [row["revision_of"] for row in rows[3:6]] == [row["label_id"] for row in rows[:3]]
+    assert len({row["label_id"] for row in rows}) == len(rows)
+    export = create_export(db, settings, project, options_of({"shape": "native"}), user_id=None)
+    table = pq.read_table(directory_of(settings, export) / "train.parquet")
+    assert table.column("span").to_pylist()[2] == [2, 3]
