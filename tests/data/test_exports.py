@@ -216,7 +216,7 @@ def test_annotators_strangers_and_unknown_choices_get_nothing(
 
 def test_native_holds_ratings_marks_and_demonstrations(db: Session, settings: Settings, world: World) -> None:
     five = [{"value": n, "label": ""} for n in range(1, 6)]
-    fields = [
+    fields: list[Json] = [
         {"type": "edit", "key": "better", "question": "Better?"},
         {"type": "rate", "key": "clear", "question": "Clear?", "options": five},
         {"type": "annotate", "key": "errors", "question": "Wrong?", "labels": [{"key": "wrong", "label": "Wrong"}]},
