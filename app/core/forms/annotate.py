@@ -67,7 +67,7 @@ class Annotate(Field):
             *(CriterionSpec(f"{self.key}.{one.key}", one.label, {"span": True}) for one in self.labels),
         ]
 
-    def inputs(self, segments: int) -> list[str]:  # noqa: ARG002  always one
+    def inputs(self, segments: int) -> list[str]:
         """The marks, in both forms."""
         return ["spans", *(f"{name}_{line}" for line in range(1, LINES + 1) for name in ("quote", "label", "comment"))]
 
@@ -112,7 +112,7 @@ class Annotate(Field):
             )
         return spans
 
-    def sentence(self, drafts: Sequence[Draft], names: str) -> str:  # noqa: ARG002
+    def sentence(self, drafts: Sequence[Draft], names: str) -> str:
         """ "3 passages marked"."""
         count = sum(1 for one in drafts if isinstance(one, RatingDraft) and one.span is not None)
         return f"{count or 'No'} passage{'' if count == 1 else 's'} marked"

@@ -19,7 +19,7 @@ class Choose(Several):
         """One digit."""
         return True
 
-    def inputs(self, segments: int) -> list[str]:  # noqa: ARG002  the same for any number
+    def inputs(self, segments: int) -> list[str]:
         """The choice and a note."""
         return ["choice", "note"]
 

@@ -78,7 +78,7 @@ class Compare(Field):
         """One cell of the scale in words: "A is clearly better"."""
         return self._said(PreferenceDraft(self.key, "prefer", [[0], [1]], grade), name)
 
-    def inputs(self, segments: int) -> list[str]:  # noqa: ARG002  always two
+    def inputs(self, segments: int) -> list[str]:
         """The choice in its two forms, a note, the aspects."""
         return ["choice", "strength", "graded", "note", *(f"aspect_{aspect.key}" for aspect in self.aspects)]
 

@@ -43,11 +43,11 @@ class Note(Field):
         """One, of texts."""
         return [CriterionSpec(self.key, self.question, {"text": True})]
 
-    def inputs(self, segments: int) -> list[str]:  # noqa: ARG002  about the task as a whole
+    def inputs(self, segments: int) -> list[str]:
         """The text."""
         return ["text"]
 
-    def parse(self, answer: Answer, texts: Sequence[str]) -> list[Draft]:  # noqa: ARG002
+    def parse(self, answer: Answer, texts: Sequence[str]) -> list[Draft]:
         """The text as a rating without a value; nothing where it was left empty."""
         text = self.text(answer, "text", MOST_NOTE)
         if len(text) < self.least:
@@ -55,7 +55,7 @@ class Note(Field):
             raise self.refuse(words, text)
         return [RatingDraft(self.key, self.key, None, None, text)] if text else []
 
-    def sentence(self, drafts: Sequence[Draft], names: str) -> str:  # noqa: ARG002
+    def sentence(self, drafts: Sequence[Draft], names: str) -> str:
         """The note in quotes."""
         text = next((one.text for one in drafts if isinstance(one, RatingDraft)), "")
         return f"“{text if len(text) <= 80 else text[:79] + '…'}”" if text else ""
@@ -74,18 +74,18 @@ class Demonstrate(Field):
         """None is shown."""
         return 0
 
-    def inputs(self, segments: int) -> list[str]:  # noqa: ARG002  there are none
+    def inputs(self, segments: int) -> list[str]:
         """The text."""
         return ["text"]
 
-    def parse(self, answer: Answer, texts: Sequence[str]) -> list[Draft]:  # noqa: ARG002
+    def parse(self, answer: Answer, texts: Sequence[str]) -> list[Draft]:
         """One demonstration."""
         text = self.text(answer, "text", MOST_TEXT)
         if len(text) < self.least:
             raise self.refuse(f"An answer here has at least {self.least} characters.", text)
         return [DemonstrationDraft(self.key, text)]
 
-    def sentence(self, drafts: Sequence[Draft], names: str) -> str:  # noqa: ARG002
+    def sentence(self, drafts: Sequence[Draft], names: str) -> str:
         """Its length: the text itself stands in the history."""
         text = next((one.text for one in drafts if isinstance(one, DemonstrationDraft)), "")
         return f"Wrote an answer of {_words(text)}"
@@ -106,7 +106,7 @@ class Edit(Field):
         """One."""
         return 1
 
-    def inputs(self, segments: int) -> list[str]:  # noqa: ARG002  always one
+    def inputs(self, segments: int) -> list[str]:
         """The text."""
         return ["text"]
 
@@ -119,7 +119,7 @@ class Edit(Field):
             raise self.refuse("This is the answer as it was; change it, or skip the task.")
         return [DemonstrationDraft(self.key, text, 0)]
 
-    def sentence(self, drafts: Sequence[Draft], names: str) -> str:  # noqa: ARG002
+    def sentence(self, drafts: Sequence[Draft], names: str) -> str:
         """Its length."""
         text = next((one.text for one in drafts if isinstance(one, DemonstrationDraft)), "")
         return f"Rewrote the answer in {_words(text)}"
