@@ -1,8 +1,8 @@
 """Untrusted Markdown to safe HTML. The only place of the program that makes Markup.
 
 Three walls: the parser knows no raw HTML; the sanitiser lets only listed tags and attributes through; the page's
-content security policy runs no script that is not ours. Pictures become their caption: a remote one would tell its
-server who reads.
+content security policy runs no script that is not ours. Formulas are filled in after the sanitiser, from a list of
+their own. Pictures become their caption: a remote one would tell its server who reads.
 """
 
 import re
@@ -20,7 +20,9 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
-RENDERER = 1
+from app.web.formulas import add_formulas, fill_in
+
+RENDERER = 2
 """Raised whenever the HTML of the same text changes."""
 MOST_CODE = 50_000
 MOST_TEXT = 200_000
@@ -31,7 +33,7 @@ TAGS = {
     *("ul", "ol", "li", "pre", "code", "table", "thead", "tbody", "tr", "th", "td"),
 }
 ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "span": {"class"}, "th": {"class"}, "td": {"class"}}
-CLASS = re.compile(r"(?:[a-z][a-z0-9]{0,2}|picture|left|center|right)")
+CLASS = re.compile(r"(?:[a-z][a-z0-9]{0,2}|picture|left|center|right|mathd?)")
 """Pygments' short names, and ours."""
 
 
@@ -49,7 +51,7 @@ def plain(text: str) -> Markup:
 
 @lru_cache(maxsize=2_000)
 def _cached(text: str) -> Markup:
-    return Markup(_clean(_parser().render(text)))  # noqa: S704  sanitised in this very expression
+    return Markup(fill_in(_clean(_parser().render(text))))  # noqa: S704  sanitised in this very expression
 
 
 def _clean(html: str) -> str:
@@ -77,6 +79,7 @@ def _filter(_tag: str, attribute: str, value: str) -> str | None:
 @lru_cache(maxsize=1)
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "highlight": _highlight}).enable(["table", "strikethrough"])
+    add_formulas(parser)
     parser.add_render_rule("image", _image)
     parser.add_render_rule("heading_open", _heading)
     parser.add_render_rule("heading_close", _heading)

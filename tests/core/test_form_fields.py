@@ -45,12 +45,15 @@ EDIT = {"type": "edit", "key": "better", "question": "Make it better."}
 WRITE = {"type": "demonstrate", "key": "own", "question": "Write it."}
 
 
-def drafts(fields: list[dict[str, Any]], sent: dict[str, dict[str, object]], *texts: str) -> list[Draft]:
+Sent = dict[str, Any]
+
+
+def drafts(fields: list[dict[str, Any]], sent: Sent, *texts: str) -> list[Draft]:
     parsed = parse_protocol(fields)
     return parse_answers(parsed, sent, texts or [""] * segments_of(parsed))
 
 
-def said(fields: list[dict[str, Any]], sent: dict[str, dict[str, object]], *texts: str) -> str:
+def said(fields: list[dict[str, Any]], sent: Sent, *texts: str) -> str:
     return sentence_of(parse_protocol(fields), drafts(fields, sent, *texts))
 
 
@@ -133,7 +136,7 @@ def test_a_value_off_the_scale_is_refused(value: object) -> None:
 
 
 def test_flags_say_yes_and_no() -> None:
-    sent: dict[str, dict[str, object]] = {"overall": {"choice": "a"}, "flags": {"rude_2": "on"}}
+    sent: Sent = {"overall": {"choice": "a"}, "flags": {"rude_2": "on"}}
     assert [(d.criterion, d.slot, d.value) for d in drafts([COMPARE, FLAGS], sent) if isinstance(d, RatingDraft)] == [
         ("flags.rude", 0, 0.0),
         ("flags.wrong", 0, 0.0),
@@ -146,7 +149,7 @@ def test_flags_say_yes_and_no() -> None:
 
 
 def test_a_note_is_as_long_as_asked() -> None:
-    sent: dict[str, dict[str, object]] = {"overall": {"choice": "a"}}
+    sent: Sent = {"overall": {"choice": "a"}}
     for text in ("", "four", "  four  "):
         with pytest.raises(InvalidInput, match="at least 5"):
             drafts([COMPARE, NOTE], sent | {"why": {"text": text}})
