@@ -11,7 +11,7 @@ import * as rows from "./rows.js";
 import * as write from "./write.js";
 
 const DEAD = 150; // ms after a new task: a double press must not answer an unread one
-const HOLD = 50; // ms the chosen cell keeps its colour
+const HOLD = 90; // ms the chosen cell keeps its colour; the next task's texts are there at once
 const AHEAD = 1;
 const AGAIN = 8_000; // ms between looks for new tasks when there are none
 
@@ -27,6 +27,7 @@ const base = dock.dataset.base;
 let shownAt = 0;
 let leaving = false;
 let fetching = false;
+let pending = null; // the task whose texts are shown while the dock still holds the answer before
 let count = Number(document.getElementById("progress").dataset.today);
 
 const outbox = new Outbox(base, dock.dataset.owner, onOutbox);
@@ -103,7 +104,20 @@ function send(act, fields, cell, method) {
   shown.set(task.key, task);
   if (shown.size > 4) shown.delete(shown.keys().next().value);
   said.textContent = `${cell?.dataset.said ?? cell?.getAttribute("aria-label") ?? cell?.textContent.trim() ?? act}.`;
-  setTimeout(() => { show(ready.shift() ?? null); fill(); }, HOLD);
+  const next = ready.shift() ?? null;
+  holder.replaceChildren(...(next ? [next.read] : []));
+  if (next) panes.show(next.read);
+  pending = { next, timer: setTimeout(settle, HOLD) };
+}
+
+// The dock follows the texts: now, not when its time has come.
+function settle() {
+  if (!pending) return;
+  const { next, timer } = pending;
+  clearTimeout(timer);
+  pending = null;
+  show(next);
+  fill();
 }
 
 function choose(cell, method) {
@@ -158,6 +172,7 @@ function take(html) {
 }
 
 async function undo() {
+  settle();
   const local = outbox.takeBack();
   if (local) {
     const task = shown.get(local.fields.key);

@@ -102,7 +102,8 @@ function compare() {
   return found ? "" : "The answers are the same, word for word.";
 }
 
-function show(root) {
+// Rendered or source, as chosen.
+export function show(root) {
   const plain = source || Boolean(root.querySelector("[data-marks]")); // passages are marked in the source
   for (const part of root.querySelectorAll(".material.rendered")) part.hidden = plain;
   for (const part of root.querySelectorAll(".material.source")) part.hidden = !plain;
