@@ -1,5 +1,6 @@
 """`palate simulate` and `palate bench loop`: annotators with a known taste against a running `palate up`."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from app.simulation.annotator import Character
 from app.simulation.crowd import Crowd
 from app.simulation.loop import Plan, run_loop
 from app.simulation.tastes import TASTES, Taste
+from app.simulation.truth import gains
 
 commands = typer.Typer()
 bench = typer.Typer(no_args_is_help=True, help="Measure the whole loop on this machine.")
@@ -78,6 +80,26 @@ def loop(  # noqa: PLR0917  options of a command, named by who types them
         target = output or settings.home / "bench" / name
         run_loop(uow, settings, plan, target, typer.echo)
     typer.echo(f"All figures: {target}")
+
+
+@bench.command()
+def gain(
+    samples: Annotated[
+        list[Path], typer.Argument(help="Files of `python -m trainer resample`; their answers count together.")
+    ],
+    taste: Annotated[str, typer.Option(help=", ".join(TASTES))] = "concise",
+) -> None:
+    """How much of a taste several policies have, from answers that were sampled anew."""
+    rows = [json.loads(path.read_text())["samples"] for path in samples]
+    merged = [
+        {"answers": {name: [text for row in same for text in row["answers"][name]] for name in same[0]["answers"]}}
+        for same in zip(*rows, strict=True)
+    ]
+    for name, found in gains(merged, _taste(taste)).items():
+        said = found["gain"]
+        shown = f"{said['sd']:+.2f} sd ({said['low']:+.2f} to {said['high']:+.2f})" if said else "not known"
+        count = len(merged[0]["answers"][name])
+        typer.echo(f"{name:<12} score {found['mean']:+.3f}  gain over base {shown}  {count} answers a prompt")
 
 
 @bench.callback()

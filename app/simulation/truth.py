@@ -69,6 +69,20 @@ def true_score(rows: Sequence[Mapping[str, Any]], taste: Taste) -> Json:
     return figures
 
 
+def gains(rows: Sequence[Mapping[str, Any]], taste: Taste) -> Json:
+    """By policy of a resampling: mean score, and its gain over the base in the base's deviations, bootstrapped."""
+    names = list(rows[0]["answers"])
+    scores = {name: [[taste(text) for text in row["answers"][name]] for row in rows] for name in names}
+    unit = pstdev([score for prompt in scores["base"] for score in prompt])
+    figures: Json = {}
+    for name in names:
+        differences = [fmean(new) - fmean(old) for old, new in zip(scores["base"], scores[name], strict=True)]
+        mean, low, high = clustered_bootstrap(differences, range(len(differences)))
+        gain = {"sd": mean / unit, "low": low / unit, "high": high / unit} if unit else None
+        figures[name] = {"mean": fmean([fmean(prompt) for prompt in scores[name]]), "gain": gain}
+    return figures
+
+
 def table(rounds: Sequence[Json]) -> str:
     """The figures as lines that a person reads."""
     lines = [

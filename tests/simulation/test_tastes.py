@@ -8,7 +8,7 @@ import pytest
 from app.simulation.annotator import Character
 from app.simulation.page import LabelPage
 from app.simulation.tastes import concise, warm
-from app.simulation.truth import agreement, true_score
+from app.simulation.truth import agreement, gains, true_score
 
 
 @pytest.mark.parametrize(
@@ -101,3 +101,13 @@ def test_gains_are_in_deviations_of_the_base() -> None:
     assert found["gain_over_live"]["low"] <= 2 <= found["gain_over_live"]["high"]
     still = true_score([row(["a"], "a", "a")], len)
     assert still["gain_over_base"] is None
+
+
+def test_gains_of_a_resampling_are_in_deviations_of_the_base() -> None:
+    def row(**answers: list[str]) -> dict[str, object]:
+        return {"answers": answers}
+
+    found = gains([row(base=["a", "aaa"], v1=["aaa", "aaaaa"]), row(base=["aaa", "a"], v1=["aaaa", "aaaa"])], len)
+    assert found["base"] == {"mean": 2.0, "gain": {"sd": 0.0, "low": 0.0, "high": 0.0}}
+    assert found["v1"] == {"mean": 4.0, "gain": {"sd": 2.0, "low": 2.0, "high": 2.0}}
+    assert gains([row(base=["a"], v1=["aa"])], len)["v1"]["gain"] is None
