@@ -101,6 +101,7 @@ function send(act, fields, cell, method) {
   if (!task || leaving || performance.now() - shownAt < DEAD) return;
   if (edits && act !== "answer") return;
   leaving = true;
+  for (const other of task.form.querySelectorAll(".chosen")) other.classList.remove("chosen");
   cell?.classList.add("chosen");
   const form = new FormData(task.form);
   const note = act === "answer" ? form.get("note") : "";
