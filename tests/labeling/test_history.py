@@ -223,6 +223,7 @@ def plenty(db: Session, project: Project, annotator: User) -> Project:
     """20,000 acts of one person, and one prompt that has a rare word in it."""
     common, rare = factories.make_prompt(db, project, "Common words"), factories.make_prompt(db, project, "A zebra")
     task = factories.make_task(db, common)
+    db.execute(text("set local statement_timeout = 0"))
     db.execute(
         text("""
         with t as (
