@@ -4,20 +4,21 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Request
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from app.accounts import passwords, service
 from app.accounts.machine import machine
 from app.accounts.settings_routes import router as settings_router
-from app.core.errors import InvalidInput, TooMany
+from app.core.errors import InvalidInput, Problem, TooMany
+from app.core.records import User
 from app.web.dependencies import current_user, public, visitor
 from app.web.errors import messages
 from app.web.flash import say
-from app.web.htmx import local_path, see_other
+from app.web.htmx import local_path, see_other, wants_json
 from app.web.security import client_address
-from app.web.sessions import end_session, start_session
+from app.web.sessions import csrf_token, end_session, give_visitor_cookie, start_session
 from app.web.templating import render
 
 
@@ -30,6 +31,7 @@ class NewAccount(BaseModel):
     start: str = "demo"
 
 
+MISMATCH = "E-mail and password do not match."
 router = APIRouter()
 router.include_router(settings_router)
 Text = Annotated[str, Form()]
@@ -38,9 +40,12 @@ Text = Annotated[str, Form()]
 @router.get("/sign-in")
 @public
 def sign_in_page(request: Request, next: str = "/") -> Response:
-    """The form; somebody who is signed in goes on to where they wanted."""
+    """The form; somebody who is signed in goes on to where they wanted. As JSON: who is signed in here."""
     with request.app.state.uow() as db:
-        if visitor(request, db) is not None:
+        user = visitor(request, db)
+        if wants_json(request):
+            return _here(request, user, csrf_token(request))
+        if user is not None:
             return see_other(request, local_path(next))
         return _sign_in(request, goal=local_path(next), owned=service.has_owner(db))
 
@@ -54,13 +59,18 @@ def sign_in(request: Request, email: Text = "", password: Text = "", next: Text 
         try:
             tried = service.begin_sign_in(db, email, client_address(request))
         except TooMany as error:
+            if wants_json(request):
+                raise
             return _sign_in(request, 429, goal=goal, email=email, error=str(error), wait=error.retry_after)
     if not passwords.matches(tried.password_hash, password[: passwords.MOST]):
-        return _sign_in(request, 422, goal=goal, email=email, error="E-mail and password do not match.")
+        if wants_json(request):
+            raise InvalidInput([Problem("password", MISMATCH)], MISMATCH)
+        return _sign_in(request, 422, goal=goal, email=email, error=MISMATCH)
     response = see_other(request, goal)
     with request.app.state.uow() as db:
-        start_session(db, request, response, service.finish_sign_in(db, tried, password))
-    return response
+        user = service.finish_sign_in(db, tried, password)
+        token = start_session(db, request, response, user)
+    return _here(request, user, token, response) if wants_json(request) else response
 
 
 @router.post("/sign-out")
@@ -141,6 +151,16 @@ def join(request: Request, token: str) -> Response:
         project = service.invited_to(db, invite)
         service.accept(db, invite, user)
     return say(request, see_other(request, f"/projects/{project.slug}"), f"You joined {project.name}.")
+
+
+def _here(request: Request, user: User | None, token: str, signed: Response | None = None) -> Response:
+    """Who is signed in, and the CSRF token that goes with it; `signed` carries the cookies of a fresh session."""
+    told = {"owner": user.id if user else None, "name": user.name if user else None, "csrf_token": token}
+    response = JSONResponse(told)
+    if signed is not None:
+        response.raw_headers += [one for one in signed.raw_headers if one[0] == b"set-cookie"]
+    give_visitor_cookie(request, response)
+    return response
 
 
 def _sign_in(request: Request, status: int = 200, *, goal: str, wait: int = 0, **context: Any) -> Response:

@@ -28,7 +28,6 @@ from app.core.records import (
     Criterion,
     Demonstration,
     Preference,
-    Project,
     Protocol,
     Rating,
     Step,
@@ -51,17 +50,6 @@ class Outcome:
     sentence: str
     late: bool = False
     replayed: bool = False
-
-
-def acts(db: Session, project: Project, user: User, *, limit: int = 50) -> list[tuple[Assignment, Outcome]]:
-    """The person's newest acts in a project, newest first, as they stand now."""
-    rows = db.scalars(
-        select(Assignment)
-        .where(Assignment.user_id == user.id, Assignment.project_id == project.id, Assignment.submitted_at.is_not(None))
-        .order_by(Assignment.submitted_at.desc(), Assignment.id.desc())
-        .limit(limit)
-    )
-    return [(assignment, stored(db, assignment)) for assignment in rows]
 
 
 def rows_of(
@@ -157,7 +145,7 @@ def stored(db: Session, assignment: Assignment) -> Outcome:
     """What an assignment holds now, as an outcome of a request that changed nothing."""
     if assignment.outcome == "answered":
         task = db.get_one(Task, assignment.task_id)
-        said = _sentence(db, fields_of(db, task), assignment, current(db, assignment))
+        said = sentence_for(db, fields_of(db, task), assignment, current(db, assignment))
         return Outcome("answered", said, late=assignment.late, replayed=True)
     if assignment.outcome == "skipped":
         return Outcome("skipped", "Skipped", late=assignment.late, replayed=True)
@@ -183,27 +171,42 @@ def taken_back(db: Session, user: User, key: UUID) -> Outcome | None:
     if assignment.idempotency_key == key:
         return None
     fields = fields_of(db, db.get_one(Task, assignment.task_id))
-    return Outcome("answered", _sentence(db, fields, assignment, [row]), replayed=True)
+    return Outcome("answered", sentence_for(db, fields, assignment, [row]), replayed=True)
 
 
-def _sentence(db: Session, fields: Sequence[Field], assignment: Assignment, rows: Sequence[Feedback]) -> str:
-    return sentence_of(fields, [_draft(db, assignment, row) for row in rows])
+def sentence_for(db: Session, fields: Sequence[Field], assignment: Assignment, rows: Sequence[Feedback]) -> str:
+    """Stored rows as the person would say them, in the letters of the screen they were given on."""
+    return sentence_of(fields, drafts_of(assignment, rows, Beside(db, rows)))
 
 
-def _draft(db: Session, assignment: Assignment, row: Feedback) -> Draft:
-    """A row as the draft it came from: positions become slots."""
+class Beside:
+    """What rows of feedback only point to: names of criteria, texts that people wrote. Two queries for any number."""
+
+    def __init__(self, db: Session, rows: Sequence[Feedback]) -> None:
+        rated = {row.criterion_id for row in rows if isinstance(row, Rating)}
+        written = {row.trajectory_id for row in rows if isinstance(row, Demonstration)}
+        criteria = select(Criterion.id, Criterion.key).where(Criterion.id.in_(rated))
+        texts = select(Step.trajectory_id, Step.content).where(Step.trajectory_id.in_(written))
+        self.criteria: dict[int, str] = dict(iter(db.execute(criteria))) if rated else {}
+        self.texts: dict[int, str] = dict(iter(db.execute(texts))) if written else {}
+
+
+def drafts_of(assignment: Assignment, rows: Sequence[Feedback], beside: Beside) -> list[Draft]:
+    """Rows as the drafts they came from: positions become slots."""
+    return [_draft(assignment, row, beside) for row in rows]
+
+
+def _draft(assignment: Assignment, row: Feedback, beside: Beside) -> Draft:
     slot = {position: slot for slot, position in enumerate(assignment.display_order)}
     if isinstance(row, Preference):
         outcome: Any = row.outcome
-        tiers = [[slot[position] for position in tier] for tier in row.tiers]
+        tiers = [sorted(slot[position] for position in tier) for tier in row.tiers]
         return PreferenceDraft(row.field, outcome, tiers, row.strength, row.note)
     if isinstance(row, Rating):
-        criterion = db.scalars(select(Criterion.key).where(Criterion.id == row.criterion_id)).one()
         place = None if row.position is None else slot[row.position]
         span = None if row.span_start is None or row.span_end is None else (row.span_start, row.span_end)
-        return RatingDraft(row.field, criterion, place, row.value, row.text, span)
-    text = db.scalars(select(Step.content).where(Step.trajectory_id == row.trajectory_id)).one()
-    return DemonstrationDraft(row.field, text, None if row.edited_from_id is None else 0)
+        return RatingDraft(row.field, beside.criteria[row.criterion_id], place, row.value, row.text, span)
+    return DemonstrationDraft(row.field, beside.texts[row.trajectory_id], None if row.edited_from_id is None else 0)
 
 
 def fields_of(db: Session, task: Task) -> list[Field]:
@@ -217,7 +220,11 @@ KEPT = ("id", "created_at", "idempotency_key", "supersedes_id", "withdrawn")
 
 def withdraw(db: Session, assignment: Assignment) -> None:
     """Take back everything that the assignment's person said: one superseding row for each."""
-    for row in current(db, assignment):
-        kind = type(row)
-        same = {column.key: getattr(row, column.key) for column in kind.__table__.columns if column.key not in KEPT}
-        db.add(kind(**same, supersedes_id=row.id, withdrawn=True))
+    db.add_all(marker(row) for row in current(db, assignment))
+
+
+def marker(row: Feedback) -> Feedback:
+    """The row that takes another one back."""
+    kind = type(row)
+    same = {column.key: getattr(row, column.key) for column in kind.__table__.columns if column.key not in KEPT}
+    return kind(**same, supersedes_id=row.id, withdrawn=True)

@@ -45,6 +45,8 @@ class Served:
     """Texts by slot."""
     fields: list[Field]
     guideline_version: int | None
+    lease_until: datetime | None = None
+    """None where the task is only shown, not lent."""
 
     @property
     def lead(self) -> Field:
@@ -93,7 +95,8 @@ where t.id = :task and t.state = 'open'
   and t.answers + (select count(*) from assignments a where a.task_id = t.id and a.outcome is null
                    and a.lease_until > clock_timestamp()) < t.answers_needed
 on conflict (task_id, user_id) do update
-  set lease_token = excluded.lease_token, lease_until = excluded.lease_until, guideline_id = excluded.guideline_id
+  set lease_token = excluded.lease_token, lease_until = excluded.lease_until, guideline_id = excluded.guideline_id,
+      served_at = clock_timestamp()
   where assignments.outcome is null and assignments.lease_until <= clock_timestamp()
 returning id""")
 
@@ -178,6 +181,7 @@ def _served(db: Session, assignment: Assignment) -> Served:
         answers=[texts[position] for position in assignment.display_order],
         fields=parse_protocol(protocol.fields),
         guideline_version=version,
+        lease_until=assignment.lease_until,
     )
 
 

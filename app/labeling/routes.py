@@ -7,18 +7,20 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.orm import Session
 
-from app.core import queue
+from app.core import edits, leases, queue
 from app.core.answers import Outcome
 from app.core.errors import InvalidInput, Problem
 from app.core.forms.write import MOST_TEXT
 from app.labeling import service
+from app.labeling.history_routes import router as history_router
 from app.web.dependencies import LABELERS, Access, member
 from app.web.flash import say
 from app.web.htmx import see_other, wants_json
 from app.web.markdown import to_html
-from app.web.templating import render
+from app.web.templating import left, render
 
 router = APIRouter(prefix="/projects/{slug}")
+router.include_router(history_router)
 
 Have = Annotated[list[UUID], Query(max_length=16)]
 
@@ -82,6 +84,18 @@ def report(request: Request, slug: str) -> Response:
     return _told(request, slug, access, outcome)
 
 
+@router.post("/label/keep")
+def keep(request: Request, slug: str) -> Response:
+    """Lend a task for longer to somebody who works on it."""
+    sent = service.sent(_posted(request))
+    with request.app.state.uow() as db:
+        access = member(db, request, slug, *LABELERS)
+        until = leases.keep(db, access.project, access.user, sent.key, sent.token)
+    if not wants_json(request):
+        return say(request, see_other(request, f"/projects/{slug}/label"), "The task stays with you.", "info")
+    return JSONResponse({"left": left(until)})
+
+
 @router.post("/label/undo")
 def undo(request: Request, slug: str) -> Response:
     """Take back the person's last act and show its task again."""
@@ -105,14 +119,15 @@ def preview(request: Request, slug: str) -> Response:
     return Response(to_html(_posted(request).get("text", "")[:MOST_TEXT]), media_type="text/html")
 
 
-@router.get("/history", name="history")
-def show_history(request: Request, slug: str) -> Response:
-    """What this person answered lately, as sentences."""
+@router.post("/label/edit")
+def edit(request: Request, slug: str) -> Response:
+    """Replace an answer given before; `token` is the key of its task (app.core.edits)."""
+    sent = service.sent(_posted(request))
     with request.app.state.uow() as db:
         access = member(db, request, slug, *LABELERS)
-        lines = service.history(db, access.project, access.user)
-        progress = service.progress(db, access.project, access.user)
-    return render(request, "labeling/history.html", lines=lines, reading=True, progress=progress)
+        answers = service.answers_of(_posted(request), queue.fields_for(db, access.user, sent.token))
+        outcome = edits.edit(db, access.user, sent.key, sent.token, answers)
+    return _told(request, slug, access, outcome, back="history")
 
 
 def _page(db: Session, access: Access) -> dict[str, Any]:
@@ -122,15 +137,16 @@ def _page(db: Session, access: Access) -> dict[str, Any]:
         "changes": service.guideline_changes(db, access.project, access.user),
         "begun": service.anything_yet(db, access.project),
         "reasons": queue.REASONS,
+        "lease_seconds": leases.length(access.project).seconds,
     }
 
 
-def _told(request: Request, slug: str, access: Access, outcome: Outcome) -> Response:
+def _told(request: Request, slug: str, access: Access, outcome: Outcome, *, back: str = "label") -> Response:
     """Acknowledge what is committed by now."""
     if not wants_json(request):
         late = " It came after its lease had ended, and is marked late." if outcome.late else ""
         words = f"Saved. {outcome.sentence}.{late}"
-        return say(request, see_other(request, f"/projects/{slug}/label"), words)
+        return say(request, see_other(request, f"/projects/{slug}/{back}"), words)
     with request.app.state.uow() as db:
         today = service.progress(db, access.project, access.user).today
     return JSONResponse(

@@ -1,22 +1,19 @@
-"""What the label pages show beside the task: progress, history, guidelines."""
+"""What the label pages show beside the task (progress, guidelines), and what they send."""
 
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.core.answers import acts
 from app.core.errors import InvalidInput, Problem
 from app.core.forms import Field, segments_of
 from app.core.projects import settings_of
-from app.core.records import Assignment, Guideline, Project, Prompt, Task, User
+from app.core.records import Assignment, Guideline, Project, Task, User
 
-EXCERPT = 160
 LONGEST = 24 * 60 * 60 * 1000
 """Milliseconds; a longer active time is a broken clock."""
 
@@ -27,18 +24,6 @@ class Progress:
 
     today: int
     goal: int
-
-
-@dataclass(frozen=True)
-class Remembered:
-    """One line of a person's history."""
-
-    kind: str
-    sentence: str
-    prompt: str
-    at: datetime
-    late: bool
-    newest: bool
 
 
 def progress(db: Session, project: Project, user: User) -> Progress:
@@ -52,35 +37,6 @@ def progress(db: Session, project: Project, user: User) -> Progress:
         )
     ).one()
     return Progress(today, settings_of(project).daily_goal)
-
-
-def history(db: Session, project: Project, user: User, *, limit: int = 50) -> list[Remembered]:
-    """The person's newest acts as sentences, newest first; `newest` marks the one that Undo takes back."""
-    found = acts(db, project, user, limit=limit)
-    rows = db.execute(
-        select(Task.id, Prompt.messages)
-        .join(Prompt, Prompt.id == Task.prompt_id)
-        .where(Task.id.in_([assignment.task_id for assignment, _ in found]))
-    )
-    prompts = {task_id: excerpt(messages[-1]["content"]) for task_id, messages in rows}
-    return [
-        Remembered(
-            kind=outcome.kind,
-            sentence=outcome.sentence,
-            prompt=prompts[assignment.task_id],
-            at=at,
-            late=outcome.late,
-            newest=index == 0,
-        )
-        for index, (assignment, outcome) in enumerate(found)
-        if (at := assignment.submitted_at) is not None
-    ]
-
-
-def excerpt(text: str) -> str:
-    """The first words of a text on one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= EXCERPT else line[:EXCERPT].rsplit(" ", 1)[0] + "…"
 
 
 def newest_guideline(db: Session, project: Project) -> Guideline | None:

@@ -65,8 +65,18 @@ def set_cookie(settings: Settings, response: Response, name: str, value: str, *,
     )
 
 
-def start_session(db: Session, request: Request, response: Response, user: User) -> None:
-    """Sign `user` in with a fresh token and end the session the browser came with, so that none can be fixed before."""
+def give_visitor_cookie(request: Request, response: Response) -> None:
+    """Set the cookie that `csrf_token` made up for somebody who had none."""
+    visitor = getattr(request.state, "new_visitor", None)
+    if visitor:
+        set_cookie(request.app.state.settings, response, VISITOR, visitor)
+
+
+def start_session(db: Session, request: Request, response: Response, user: User) -> str:
+    """Sign `user` in with a fresh token and end the session the browser came with, so that none can be fixed before.
+
+    Returns the CSRF token that belongs to it.
+    """
     settings: Settings = request.app.state.settings
     old = session_token(request)
     if old is not None:
@@ -83,6 +93,7 @@ def start_session(db: Session, request: Request, response: Response, user: User)
     db.flush()
     set_cookie(settings, response, cookie_name(settings), token, seconds=int(ABSOLUTE.total_seconds()))
     response.delete_cookie(VISITOR, path="/")
+    return csrf_of(token)
 
 
 def end_session(db: Session, request: Request, response: Response) -> None:

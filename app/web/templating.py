@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
 from app.core.settings import ROOT
 from app.web.flash import forget, heard
 from app.web.markdown import plain, to_html
-from app.web.sessions import VISITOR, csrf_token, set_cookie
+from app.web.sessions import csrf_token, give_visitor_cookie
 from app.web.static import VersionedFiles
 
 NBSP = "\u00a0"
@@ -29,6 +29,7 @@ def make_environment(files: VersionedFiles, *, strict: bool = False) -> Environm
     environment.filters |= {
         "ago": ago,
         "browser": browser,
+        "left": left,
         "moment": moment,
         "number": number,
         "percent": percent,
@@ -81,9 +82,7 @@ def address_of(app: FastAPI) -> Any:
 
 
 def _cookies(request: Request, response: HTMLResponse, said: bool) -> None:
-    visitor = getattr(request.state, "new_visitor", None)
-    if visitor:
-        set_cookie(request.app.state.settings, response, VISITOR, visitor)
+    give_visitor_cookie(request, response)
     if said:
         forget(response)
 
@@ -96,6 +95,11 @@ def ago(when: datetime | None, now: datetime | None = None) -> str:
     if seconds < 45:
         return "just now" if seconds > -45 else f"in {_span(-seconds)}"
     return f"{_span(seconds)} ago"
+
+
+def left(until: datetime | None, now: datetime | None = None) -> int:
+    """Whole seconds from now, at least 0."""
+    return max(0, int((until - (now or datetime.now(UTC))).total_seconds())) if until else 0
 
 
 def _span(seconds: int) -> str:

@@ -48,6 +48,7 @@ __all__ = [
     "Rank",
     "Rate",
     "RatingDraft",
+    "filled",
     "is_alone",
     "lead_of",
     "names_of",
@@ -173,6 +174,16 @@ def sentence_of(fields: Sequence[Field], drafts: Sequence[Draft]) -> str:
         one.outcome.replace("_", " ") for one in drafts if isinstance(one, PreferenceDraft) and _base(one) not in known
     ]
     return ". ".join(filter(None, said))
+
+
+def filled(fields: Sequence[Field], drafts: Sequence[Draft]) -> dict[str, str]:
+    """A whole form as it would be sent for these drafts: the first field's inputs plainly, others after their key."""
+    found: dict[str, str] = {}
+    for index, field in enumerate(fields):
+        before = f"{field.key}." if index else ""
+        said = field.filled([one for one in drafts if _base(one) == field.key])
+        found |= {before + name: value for name, value in said.items() if value}
+    return found
 
 
 def _base(draft: Draft) -> str:

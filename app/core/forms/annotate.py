@@ -116,3 +116,17 @@ class Annotate(Field):
         """ "3 passages marked"."""
         count = sum(1 for one in drafts if isinstance(one, RatingDraft) and one.span is not None)
         return f"{count or 'No'} passage{'' if count == 1 else 's'} marked"
+
+    def filled(self, drafts: Sequence[Draft]) -> dict[str, str]:
+        """The marks as a script sends them."""
+        spans = [
+            {
+                "start": one.span[0],
+                "end": one.span[1],
+                "label": one.criterion.removeprefix(f"{self.key}."),
+                "comment": one.text,
+            }
+            for one in drafts
+            if isinstance(one, RatingDraft) and one.span is not None
+        ]
+        return {"spans": json.dumps(spans, ensure_ascii=False)}

@@ -41,3 +41,11 @@ class Choose(Several):
         if draft is None:
             return ""
         return "All bad" if draft.outcome == "all_bad" else f"{names[draft.tiers[0][0]]} is the best"
+
+    def filled(self, drafts: Sequence[Draft]) -> dict[str, str]:
+        """`choice` and the note."""
+        draft = preference_of(drafts, self.key)
+        if draft is None:
+            return {}
+        chosen = "all_bad" if draft.outcome == "all_bad" else self.names[draft.tiers[0][0]]
+        return {"choice": chosen, "note": draft.note}

@@ -150,3 +150,24 @@ class Compare(Field):
         if self.anchors and 1 <= grade <= len(self.anchors):
             return f"{better} is better: {self.anchors[grade - 1]}"
         return " ".join(filter(None, (better, "is", GRADES[grade - 1] if 1 <= grade <= 4 else "", "better")))
+
+    def filled(self, drafts: Sequence[Draft]) -> dict[str, str]:
+        """The choice in both its forms, the note, the aspects."""
+        draft = preference_of(drafts, self.key)
+        if draft is None:
+            return {}
+        side = self._side(draft, "both_bad")
+        grade = str(draft.strength) if draft.outcome == "prefer" and draft.strength else ""
+        aspects = {one.key: preference_of(drafts, f"{self.key}.{one.key}") for one in self.aspects}
+        return {
+            "choice": side,
+            "strength": grade,
+            "graded": side + grade,
+            "note": draft.note,
+            **{f"aspect_{key}": self._side(one, "") for key, one in aspects.items() if one is not None},
+        }
+
+    def _side(self, draft: PreferenceDraft, bad: str) -> str:
+        if draft.outcome == "prefer":
+            return self.names[draft.tiers[0][0]].lower()
+        return "same" if draft.outcome == "tie" else bad

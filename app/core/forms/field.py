@@ -132,6 +132,10 @@ class Field(BaseModel):
     def sentence(self, drafts: Sequence[Draft], names: str) -> str:
         """This field's drafts as a person would say them: "A is clearly better". `names` are the answers' by slot."""
 
+    def filled(self, drafts: Sequence[Draft]) -> dict[str, str]:
+        """What `inputs` would hold for these drafts of this field: shows an old answer in its form. Undoes `parse`."""
+        return {}
+
     def refuse(self, message: str, found: object = "") -> InvalidInput:
         """The error that names this field."""
         return InvalidInput([Problem(self.key, message, found=str(found)[:200])])

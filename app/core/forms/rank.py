@@ -71,3 +71,14 @@ class Rank(Several):
         if draft.outcome == "tie":
             return "All the same"
         return ", then ".join(" and ".join(names[slot] for slot in tier) for tier in draft.tiers)
+
+    def filled(self, drafts: Sequence[Draft]) -> dict[str, str]:
+        """`order`, the same as places, and the note; `choice` where none was good."""
+        draft = preference_of(drafts, self.key)
+        if draft is None:
+            return {}
+        if draft.outcome == "all_bad":
+            return {"choice": "all_bad", "note": draft.note}
+        order = ">".join("=".join(self.names[slot] for slot in tier) for tier in draft.tiers)
+        places = {f"place_{self.names[slot]}": str(at) for at, tier in enumerate(draft.tiers, 1) for slot in tier}
+        return {"order": order, "note": draft.note, **places}

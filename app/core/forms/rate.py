@@ -30,14 +30,18 @@ class OnAnswers(Field):
 
     def places(self, segments: int) -> list[tuple[int | None, str]]:
         """Slot and ending of the input's name, for each place that wants a value."""
-        if self.of == "task":
-            return [(None, "")]
-        return [(slot, f"_{slot + 1}") for slot in range(segments)]
+        slots = [None] if self.of == "task" else list(range(segments))
+        return [(slot, ending_of(slot)) for slot in slots]
 
 
 def said_of(slot: int | None, names: str, words: str) -> str:
     """ "A Good", or only "Good" where there is one answer or the whole task is meant."""
     return words if slot is None or len(names) == 1 else f"{names[slot]} {words}"
+
+
+def ending_of(slot: int | None) -> str:
+    """How the names of the inputs for a place end."""
+    return "" if slot is None else f"_{slot + 1}"
 
 
 class Rate(OnAnswers):
@@ -86,6 +90,14 @@ class Rate(OnAnswers):
             if isinstance(one, RatingDraft)
         ]
         return f"{self.question} {', '.join(said)}" if said else ""
+
+    def filled(self, drafts: Sequence[Draft]) -> dict[str, str]:
+        """A value for each place."""
+        return {
+            f"value{ending_of(one.slot)}": "none" if one.value is None else str(int(one.value))
+            for one in drafts
+            if isinstance(one, RatingDraft)
+        }
 
 
 class Flag(BaseModel):
@@ -136,3 +148,11 @@ class Flags(OnAnswers):
             if isinstance(one, RatingDraft) and one.value
         ]
         return f"Flags: {', '.join(said)}" if said else ""
+
+    def filled(self, drafts: Sequence[Draft]) -> dict[str, str]:
+        """The boxes that were ticked."""
+        return {
+            f"{one.criterion.removeprefix(f'{self.key}.')}{ending_of(one.slot)}": "on"
+            for one in drafts
+            if isinstance(one, RatingDraft) and one.value
+        }

@@ -12,6 +12,7 @@ from app.core.forms.field import (
     DemonstrationDraft,
     Draft,
     Field,
+    PreferenceDraft,
     RatingDraft,
 )
 
@@ -60,6 +61,10 @@ class Note(Field):
         text = next((one.text for one in drafts if isinstance(one, RatingDraft)), "")
         return f"“{text if len(text) <= 80 else text[:79] + '…'}”" if text else ""
 
+    def filled(self, drafts: Sequence[Draft]) -> dict[str, str]:
+        """The text."""
+        return _text(drafts)
+
 
 class Demonstrate(Field):
     """The person writes the answer, in Markdown; no other answer is shown. Answer: {"text": str}."""
@@ -89,6 +94,10 @@ class Demonstrate(Field):
         """Its length: the text itself stands in the history."""
         text = next((one.text for one in drafts if isinstance(one, DemonstrationDraft)), "")
         return f"Wrote an answer of {_words(text)}"
+
+    def filled(self, drafts: Sequence[Draft]) -> dict[str, str]:
+        """The text."""
+        return _text(drafts)
 
 
 class Edit(Field):
@@ -123,6 +132,14 @@ class Edit(Field):
         """Its length."""
         text = next((one.text for one in drafts if isinstance(one, DemonstrationDraft)), "")
         return f"Rewrote the answer in {_words(text)}"
+
+    def filled(self, drafts: Sequence[Draft]) -> dict[str, str]:
+        """The text."""
+        return _text(drafts)
+
+
+def _text(drafts: Sequence[Draft]) -> dict[str, str]:
+    return {"text": next((one.text for one in drafts if not isinstance(one, PreferenceDraft)), "")}
 
 
 def _words(text: str) -> str:

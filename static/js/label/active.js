@@ -21,6 +21,8 @@ export class ActiveTime {
     this.last = now;
   }
 
+  idle() { return performance.now() - this.last; }
+
   begin() {
     this.total = 0;
     this.last = performance.now();

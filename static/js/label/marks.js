@@ -20,6 +20,16 @@ export function open(task) {
   draw(marks);
 }
 
+// Marks as they were sent, put into the form again.
+export function put(read, sent) {
+  const marks = partsOf(read);
+  if (!marks?.text) return;
+  const points = [...marks.text.data];
+  const units = (count) => points.slice(0, count).join("").length;
+  marks.spans.push(...sent.map((span) => ({ ...span, start: units(span.start), end: units(span.end) })));
+  draw(marks);
+}
+
 // The next or the previous word becomes the selection, or with Shift joins it.
 function word({ text }, forward, extend) {
   const words = [...text.data.matchAll(/\S+/g)].map((found) => [found.index, found.index + found[0].length]);

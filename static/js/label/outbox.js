@@ -1,20 +1,27 @@
 // Answers wait here until the server has committed them. One localStorage item each, so that two windows never overwrite
-// each other; the key minted with the task makes a repeated post harmless.
+// each other; the key minted with the task makes a repeated post harmless. Items carry the id of whoever answered: they
+// are sent under that person's session and under no other.
 
-const LONGEST = 30_000;
+import { renew, whoIsHere } from "./session.js";
+
+const LONGEST = 8_000; // ms between two tries
+const FINAL = [404, 409, 422]; // not this person's, taken back meanwhile, does not fit: no repeat would change it
+const ITEM = /^palate:(\d+):/;
 
 export class Outbox {
-  // on(event): {state: "saved" | "sending" | "kept" | "signin", waiting, delay} and {ack} after each commit
+  // on(event): {state: "saved" | "sending" | "kept" | "signin" | "other", waiting, delay}, {ack} after each commit, and
+  // {elsewhere: key} when another window answered a task
   constructor(base, owner, on) {
     this.base = base;
+    this.owner = owner;
     this.prefix = `palate:${owner}:${base}:`;
     this.on = on;
     this.busy = false;
     this.fails = 0;
-    this.signin = false;
+    this.needs = ""; // "signin": nobody is signed in any more; "other": somebody else is
     addEventListener("online", () => this.now());
     addEventListener("offline", () => this.tell());
-    addEventListener("storage", () => this.tell());
+    addEventListener("storage", (event) => this.changed(event));
   }
 
   entries() {
@@ -28,9 +35,16 @@ export class Outbox {
 
   keys() { return this.entries().map((entry) => entry.fields.key); }
 
+  // How many answers other people left on this device.
+  ofOthers() {
+    return Object.keys(localStorage).filter((name) => ITEM.test(name) && ITEM.exec(name)[1] !== this.owner).length;
+  }
+
+  // An answer that waits already, from this window or another, stays as it is: the first one counts.
   put(act, fields) {
+    const name = this.prefix + fields.key;
     const entry = { act, fields, at: Date.now() + performance.now() % 1, tried: false };
-    localStorage.setItem(this.prefix + fields.key, JSON.stringify(entry));
+    if (localStorage.getItem(name) === null) localStorage.setItem(name, JSON.stringify(entry));
     this.drain();
   }
 
@@ -46,7 +60,7 @@ export class Outbox {
   now() {
     clearTimeout(this.timer);
     this.fails = 0;
-    this.signin = false;
+    this.needs = "";
     return this.drain();
   }
 
@@ -54,9 +68,13 @@ export class Outbox {
     this.tell();
     if (this.busy) return;
     this.busy = true;
+    this.renewed = false;
+    const passed = new Set(); // what the server itself could not take now; the others need not wait for it
     try {
-      for (let entry = this.entries()[0]; entry; entry = this.entries()[0]) {
-        if (!(await this.send(entry))) break;
+      for (let entry = this.entries()[0]; entry; entry = this.entries().find((one) => !passed.has(one.fields.key))) {
+        const went = await this.send(entry);
+        if (went === "stop") break;
+        if (went === "pass") passed.add(entry.fields.key);
       }
     } finally {
       this.busy = false;
@@ -66,29 +84,39 @@ export class Outbox {
 
   async send(entry) {
     if (!navigator.onLine) return this.later();
-    localStorage.setItem(this.prefix + entry.fields.key, JSON.stringify({ ...entry, tried: true }));
+    const name = this.prefix + entry.fields.key;
+    if (localStorage.getItem(name) === null) return "sent"; // by another window, a moment ago
+    localStorage.setItem(name, JSON.stringify({ ...entry, tried: true }));
     let response;
     try {
       response = await this.post(entry.act, entry.fields);
     } catch {
       return this.later();
     }
-    if (response.ok || response.status === 404 || response.status === 422) {
+    if (response.ok || FINAL.includes(response.status)) {
       const body = await response.json().catch(() => ({}));
-      localStorage.removeItem(this.prefix + entry.fields.key);
+      localStorage.removeItem(name);
       this.fails = 0;
       this.on({ ack: { ...body, refused: !response.ok, status: response.status } });
-      return true;
+      return "sent";
     }
-    if (response.status === 401) {
-      this.signin = true;
-      return false;
+    // Signed out, or in again in another window, perhaps as somebody else: the page's token is old then.
+    if (response.status === 401 || (response.status === 403 && !this.renewed)) {
+      this.renewed = true;
+      return (await this.check()) ? "again" : "stop";
     }
-    if (response.status === 403 && !entry.renewed && (await this.renew())) {
-      localStorage.setItem(this.prefix + entry.fields.key, JSON.stringify({ ...entry, tried: true, renewed: true }));
-      return true;
-    }
-    return this.later();
+    return this.later(response.status === 500 ? "pass" : "stop");
+  }
+
+  // Whether the page may still act for its person; takes the newest token, or says what is needed.
+  async check() {
+    const here = await whoIsHere().catch(() => null);
+    if (!here) return this.later() === "";
+    const mine = String(here.owner) === this.owner;
+    if (mine) renew(here.csrf_token);
+    this.needs = mine ? "" : here.owner === null ? "signin" : "other";
+    this.tell();
+    return mine;
   }
 
   post(act, fields) {
@@ -102,28 +130,23 @@ export class Outbox {
     });
   }
 
-  // Signed in again in another window: this page's token is old. Take the new one from a fresh page.
-  async renew() {
-    const response = await fetch(this.base, { headers: { Accept: "text/html" } }).catch(() => null);
-    if (!response?.ok || response.redirected) return false;
-    const page = new DOMParser().parseFromString(await response.text(), "text/html");
-    const fresh = page.querySelector('meta[name="csrf-token"]')?.content;
-    if (fresh) document.querySelector('meta[name="csrf-token"]').content = fresh;
-    return Boolean(fresh);
-  }
-
-  later() {
+  later(went = "stop") {
     this.fails += 1;
     this.delay = Math.min(1000 * 2 ** (this.fails - 1), LONGEST);
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.drain(), this.delay);
-    return false;
+    return went;
+  }
+
+  changed({ key, oldValue, newValue }) {
+    if (key?.startsWith(this.prefix) && oldValue === null && newValue) this.on({ elsewhere: key.slice(this.prefix.length) });
+    this.tell();
   }
 
   tell() {
     const waiting = this.entries().length;
-    let state = "saved";
-    if (waiting) state = this.signin ? "signin" : this.fails || !navigator.onLine ? "kept" : "sending";
+    let state = this.needs || "saved";
+    if (waiting && !this.needs) state = this.fails || !navigator.onLine ? "kept" : "sending";
     this.on({ state, waiting, delay: this.delay, online: navigator.onLine });
   }
 }

@@ -2,12 +2,15 @@
 
 import { ActiveTime } from "./active.js";
 import * as drafts from "./drafts.js";
+import { prefill } from "./edit.js";
 import { bindKeys } from "./keys.js";
+import { Leases } from "./lease.js";
 import * as marks from "./marks.js";
 import { Outbox } from "./outbox.js";
 import * as panes from "./panes.js";
 import * as rank from "./rank.js";
 import * as rows from "./rows.js";
+import { SignInAgain } from "./signin.js";
 import * as write from "./write.js";
 
 const DEAD = 150; // ms after a new task: a double press must not answer an unread one
@@ -24,6 +27,7 @@ const active = new ActiveTime();
 const ready = []; // tasks in memory: {key, read, form}
 const shown = new Map(); // tasks just answered and not yet sent, for an undo without a server
 const base = dock.dataset.base;
+const { edits } = dock.dataset; // set where an answer is changed: where to go then
 let shownAt = 0;
 let leaving = false;
 let fetching = false;
@@ -31,6 +35,7 @@ let pending = null; // the task whose texts are shown while the dock still holds
 let count = Number(document.getElementById("progress").dataset.today);
 
 const outbox = new Outbox(base, dock.dataset.owner, onOutbox);
+const again = new SignInAgain(outbox, () => fill());
 
 function taskOf(root) {
   const read = root.querySelector("article.task");
@@ -57,17 +62,20 @@ function show(task) {
 function begin(task) {
   leaving = false;
   shownAt = performance.now();
-  const title = `Task ${count + outbox.entries().length + 1}`;
-  task.read.querySelector("h1").textContent = title;
-  document.title = `${title} · ${dock.dataset.project} · Palate`;
+  if (!edits) {
+    const title = `Task ${count + outbox.entries().length + 1}`;
+    task.read.querySelector("h1").textContent = title;
+    document.title = `${title} · ${dock.dataset.project} · Palate`;
+  }
   for (const cell of task.form.querySelectorAll(".chosen")) cell.classList.remove("chosen");
-  task.form.querySelector(".why").open = false;
+  task.form.querySelector(".why")?.removeAttribute("open");
   drafts.keep(task);
   if (task.form.querySelector("#note")?.value) openNote(task.form, true);
   panes.open(task.read);
   rank.open(task.form);
   write.open(task);
   marks.open(task);
+  if (edits) prefill(task);
   rows.open(task);
   active.begin();
   task.read.querySelector("h1").focus({ preventScroll: true });
@@ -91,15 +99,18 @@ function toggleNote() {
 function send(act, fields, cell, method) {
   const task = current();
   if (!task || leaving || performance.now() - shownAt < DEAD) return;
+  if (edits && act !== "answer") return;
   leaving = true;
+  for (const other of task.form.querySelectorAll(".chosen")) other.classList.remove("chosen");
   cell?.classList.add("chosen");
   const form = new FormData(task.form);
   const note = act === "answer" ? form.get("note") : "";
-  outbox.put(act, {
+  outbox.put(edits ? "edit" : act, {
     key: form.get("key"), token: form.get("token"), ...fields, ...(note ? { note } : {}),
     active_ms: active.end(), ...(act === "answer" ? { input_method: method } : {}),
   });
   drafts.drop(task);
+  if (edits) return; // the page stays until it is saved
   if (act === "answer") document.getElementById("notices").replaceChildren();
   shown.set(task.key, task);
   if (shown.size > 4) shown.delete(shown.keys().next().value);
@@ -153,11 +164,12 @@ function keySheet() {
 }
 
 async function fill() {
-  if (fetching || ready.length >= AHEAD + (current() ? 0 : 1) || !navigator.onLine) return;
+  if (fetching || edits || outbox.needs || ready.length >= AHEAD + (current() ? 0 : 1) || !navigator.onLine) return;
   fetching = true;
   try {
     const query = new URLSearchParams(have().map((key) => ["have", key]));
-    const response = await fetch(`${base}/next?${query}`, { headers: { Accept: "text/html" }, redirect: "error" });
+    const response = await fetch(`${base}/next?${query}`, { headers: { Accept: "text/html" }, redirect: "manual" });
+    if (response.type === "opaqueredirect") await outbox.check(); // to the sign-in page
     if (response.status === 200) take(await response.text());
   } catch { /* offline: the outbox says so, and coming back fills again */ } finally { fetching = false; }
 }
@@ -172,6 +184,7 @@ function take(html) {
 }
 
 async function undo() {
+  if (edits) return undefined;
   settle();
   const local = outbox.takeBack();
   if (local) {
@@ -183,6 +196,7 @@ async function undo() {
   if (outbox.entries().length) return toast("Undo needs the server, and it cannot be reached. Your answers are kept.");
   let response;
   try { response = await outbox.post("undo", {}); } catch { return toast("The server did not answer. Nothing was taken back."); }
+  if (response.status === 401) return outbox.check();
   if (!response.ok) return toast("The server could not take it back. Try again.");
   const body = await response.json();
   progress(body.today);
@@ -210,11 +224,13 @@ const WORDS = {
   saved: ["check", () => "All saved"],
   sending: ["sending", (n) => `Sending ${n}`],
   kept: ["offline", (n) => `${n} kept on this device`],
-  signin: ["warning", (n) => `Sign in to send ${n}`],
+  signin: ["warning", (n) => (n ? `Sign in to send ${n}` : "Sign in again")],
+  other: ["person", (n) => (n ? `${n} kept on this device` : "Sign in again")],
 };
 let slowly;
-function onOutbox({ ack, state, waiting, delay, online }) {
+function onOutbox({ ack, elsewhere, state, waiting, delay, online }) {
   if (ack) return onAck(ack);
+  if (elsewhere) return drop(elsewhere);
   clearTimeout(slowly);
   // A quick save needs no words in between; but never "All saved" while something waits.
   if (state === "sending" && save.dataset.state === "saved") slowly = setTimeout(() => outbox.tell(), 400);
@@ -223,8 +239,20 @@ function onOutbox({ ack, state, waiting, delay, online }) {
   document.getElementById("waiting-words").textContent = waiting
     ? `${waiting} answer${waiting > 1 ? "s are" : " is"} kept on this device${state === "signin" ? ". Sign in again to send." : online ? `, tried again in ${Math.round((delay ?? 1000) / 1000)} s.` : ". You are offline."}`
     : "Nothing. Every answer is saved on the server.";
-  document.getElementById("waiting-sign-in").hidden = state !== "signin";
+  again.needed(outbox.needs, waiting);
   return undefined;
+}
+
+// Another window answered a task that this one has as well.
+function drop(key) {
+  settle();
+  const index = ready.findIndex((task) => task.key === key);
+  if (index >= 0) ready.splice(index, 1);
+  if (current()?.key === key && !leaving) {
+    show(ready.shift() ?? null);
+    toast("You answered that task in another window.");
+  }
+  fill();
 }
 
 function paint(state, waiting) {
@@ -236,10 +264,12 @@ function paint(state, waiting) {
 
 function onAck(body) {
   if (body.refused) {
+    leaving = leaving && !edits; // a change that was refused may be made otherwise
     toast(body.message ?? body.detail ?? "One task was not yours any more; its answer could not be stored.");
   } else {
     progress(body.today);
     said.textContent = `Saved. ${body.sentence}.`;
+    if (edits && !outbox.entries().length) location.assign(edits);
     if (body.late) toast("That task's lease had ended. Your answer is kept and marked late.");
   }
   fill();
@@ -292,7 +322,7 @@ const commands = {
   scroll: (event) => panes.scroll(event?.shiftKey),
   previous: () => panes.turn(-1),
   next: () => panes.turn(1),
-  waiting: () => document.getElementById("waiting").showModal(),
+  waiting: () => (outbox.needs ? again.open() : document.getElementById("waiting").showModal()),
   retry: () => { document.getElementById("waiting").close(); outbox.now(); },
 };
 
@@ -347,4 +377,5 @@ addEventListener("online", () => setTimeout(fill, 200));
 addEventListener("resize", panes.measure);
 document.fonts?.ready.then(panes.measure);
 setInterval(() => { if (!document.hidden) fill(); }, AGAIN);
+if (!edits) new Leases({ tasks: () => [pending ? null : current(), ...ready].filter(Boolean), post: (...sent) => outbox.post(...sent), idle: () => active.idle(), say: tell, seconds: Number(dock.dataset.lease) });
 dock.dataset.ready = "yes"; // keys work from here on

@@ -33,6 +33,12 @@ export function order(form) {
   return rank.state.tiers.map((tier) => tier.join("=")).join(">");
 }
 
+// A ranking as `order` writes it, put into the form.
+export function put(form, order) {
+  const rank = partsOf(form);
+  if (rank) change(rank, (state) => { state.tiers = order.split(">").map((tier) => tier.split("=")); });
+}
+
 export function sentence(form) { return partsOf(form).state.tiers.map((tier) => tier.join(" and ")).join(", then "); }
 
 // What a key means here, as a function that does it and returns words for the live region; null for any other key.

@@ -1,0 +1,36 @@
+"""Leases that are kept alive while somebody works on a task."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.core.errors import Conflict
+from app.core.projects import settings_of
+from app.core.queue import _locked, _now
+from app.core.records import Project, User
+
+MOST = 4
+"""A task is lent for at most so many times the project's lease, counted from when it was served."""
+
+
+def length(project: Project) -> timedelta:
+    """For how long a task is lent at a time."""
+    return timedelta(minutes=settings_of(project).pool.lease_minutes)
+
+
+def keep(db: Session, project: Project, user: User, key: UUID, token: UUID) -> datetime:
+    """Renew a live lease; until when it lasts now, which is no later than before where it reached its limit.
+
+    The task row is locked first, as for every write of the queue: whoever is given the place of a lease that ends just
+    now, and whoever renews it, come one after the other. Raises NotFound for a key that is not this person's, Conflict
+    for a lease that has ended, was given anew, or has its answer.
+    """
+    _, assignment = _locked(db, user, key)
+    now = _now(db)
+    if assignment.outcome is not None or assignment.lease_token != token or assignment.lease_until <= now:
+        raise Conflict("This task went back to the pile. An answer to it is kept all the same, and marked late.")
+    limit = assignment.served_at + MOST * length(project)
+    assignment.lease_until = max(assignment.lease_until, min(now + length(project), limit))
+    db.flush()
+    return assignment.lease_until
