@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from app.core.database import units_of_work
 from app.core.errors import InvalidInput
+from app.core.jsonl import lines_of
 from app.core.projects import project_by_slug
-from app.core.prompts import add_prompts, check_against, check_rows, lines_of
+from app.core.prompts import add_prompts, check_against, check_rows
 from app.core.records import record
 from app.core.settings import Settings
 from app.data import exports

@@ -14,7 +14,8 @@ from sqlalchemy import Row, func, select, update
 from sqlalchemy.orm import Session
 
 from app.core.errors import Conflict, InvalidInput, NotFound, Problem
-from app.core.prompts import PromptReport, add_prompts, check_against, check_rows, lines_of
+from app.core.jsonl import lines_of
+from app.core.prompts import PromptReport, add_prompts, check_against, check_rows
 from app.core.records import Import, Preference, Project, Prompt, Task, Trajectory, record
 from app.core.settings import Settings
 from app.core.snapshots import is_current
