@@ -17,7 +17,10 @@ from app.core.settings import ROOT, Settings
 
 ELSEWHERE = {
     "import": "app.data.commands",
+    "convert": "app.data.commands",
     "export": "app.data.commands",
+    "project": "app.projects.commands",
+    "replay": "app.simulation.replay_command",
     "simulate": "app.simulation.commands",
     "bench": "app.bench.commands",
     "user": "app.accounts.commands",

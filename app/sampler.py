@@ -20,13 +20,12 @@ from app.core import registry
 from app.core.database import UnitOfWork
 from app.core.errors import AppError, Unavailable
 from app.core.forms import parse_protocol, segments_of
-from app.core.projects import ProjectSettings, settings_of
+from app.core.projects import ProjectSettings, protocol_of, settings_of
 from app.core.queue import withdraw_stale
 from app.core.records import (
     DeploymentPolicy,
     Project,
     Prompt,
-    Protocol,
     Round,
     Step,
     Task,
@@ -34,6 +33,7 @@ from app.core.records import (
     Trajectory,
 )
 from app.core.records.base import Json
+from app.core.splits import text_hash
 from app.web.policy_client import Answer, PolicyClient
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class Sampler:
         missing = settings.pool.open_tasks - ours
         if missing <= 0 or (_training(db, project_id) and missing < settings.pool.open_tasks // 2):
             return None
-        protocol = _protocol(db, project)
+        protocol = protocol_of(db, project)
         segments = segments_of(parse_protocol(protocol.fields))
         per_prompt = len(groups(range(max(settings.pool.completions_per_prompt, segments)), segments))
         prompts = self._next_prompts(db, project_id, live.model_id, min(TOGETHER, -(-missing // per_prompt)))
@@ -251,11 +251,6 @@ def seed_of(model_id: int, prompt_id: int, number: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def text_hash(text: str) -> str:
-    """Identity of a completion's text."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _scatter(prompt_id: int) -> str:
     """A fixed order that mixes prompts of different sources and splits."""
     return hashlib.sha256(str(prompt_id).encode()).hexdigest()
@@ -324,16 +319,6 @@ def _turns(made: list[list[Shown]]) -> list[list[Shown]]:
     """Each prompt's first task, then each one's second …, so that people do not meet one prompt twice in a row."""
     longest = max((len(found) for found in made), default=0)
     return [[found[turn] for found in made if turn < len(found)] for turn in range(longest)]
-
-
-def _protocol(db: Session, project: Project) -> Protocol:
-    """The version of the protocol that new tasks use."""
-    found = db.scalar(
-        select(Protocol).where(Protocol.project_id == project.id, Protocol.version == project.protocol_version)
-    )
-    if found is None:
-        raise AppError(f"Project {project.slug} has no protocol {project.protocol_version}.")
-    return found
 
 
 def _make_tasks(db: Session, plan: Plan, deployment_id: int | None, shown: Sequence[Shown]) -> None:

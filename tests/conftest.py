@@ -35,8 +35,8 @@ NUMBERS = count(1)
 
 
 def pytest_configure() -> None:
-    """Settings of the person's shell must not reach the tests; a given database server is the one exception."""
-    for name in [name for name in os.environ if name.startswith("PALATE_") and name != "PALATE_TEST_DATABASE_URL"]:
+    """Settings of the person's shell must not reach the tests; what is meant for tests may."""
+    for name in [name for name in os.environ if name.startswith("PALATE_") and not name.startswith("PALATE_TEST_")]:
         del os.environ[name]
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 

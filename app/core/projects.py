@@ -5,7 +5,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.errors import NotFound
-from app.core.records import Project
+from app.core.records import Project, Protocol
+
+MOST_PEOPLE = 25
+"""Answers that one task may need."""
 
 
 class Part(BaseModel):
@@ -26,7 +29,7 @@ class Pool(Part):
     completions_per_prompt: int = Field(4, ge=2, le=16)
     open_tasks: int = Field(80, ge=1, le=100_000)
     """The sampler refills the pool up to this many open tasks."""
-    answers_per_task: int = Field(1, ge=1, le=25)
+    answers_per_task: int = Field(1, ge=1, le=MOST_PEOPLE)
     lease_minutes: int = Field(30, ge=1, le=240)
 
 
@@ -80,3 +83,10 @@ def project_by_slug(db: Session, slug: str) -> Project:
     if project is None:
         raise NotFound
     return project
+
+
+def protocol_of(db: Session, project: Project) -> Protocol:
+    """The version of the protocol that new tasks use."""
+    return db.scalars(
+        select(Protocol).where(Protocol.project_id == project.id, Protocol.version == project.protocol_version)
+    ).one()

@@ -1,32 +1,24 @@
-"""Prompts as they come in: a JSONL file is checked row by row, every bad row is named, then all good ones are added.
+"""Prompts as they come in: a JSONL file is checked row by row, every bad row is named, then all good ones are added."""
 
-The file is hostile until shown otherwise: lines, depth and sizes are bounded before anything is believed.
-"""
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
 
-import json
-import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from difflib import get_close_matches
-from typing import Any, BinaryIO, Literal, Self
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.core.errors import Problem
+from app.core.jsonl import Report, Words, numbered, read_row
 from app.core.records import Project, Prompt
 from app.core.records.base import Json
 from app.core.splits import content_hash, origin_of, split_of
 
-MAX_LINE = 1_000_000
-"""Bytes of one line."""
 MAX_TEXT = 32_000
 """Characters of one message: far above what any served model reads."""
 MAX_MESSAGES = 200
-MAX_DEPTH = 20
 CHUNK = 1000
 
 
@@ -68,6 +60,38 @@ class PromptRow(BaseModel):
                 raise PydanticCustomError("system", "A system message can only be the first.")
         return self
 
+    @property
+    def turns(self) -> list[Json]:
+        """The prompt as messages, the last one from the user."""
+        return [turn.model_dump() for turn in self.messages or [Message(role="user", content=self.prompt or "")]]
+
+    @property
+    def name(self) -> str | None:
+        """Its id as it is stored."""
+        return None if self.id is None else str(self.id)
+
+
+SENTENCES = {
+    "string_type": "Must be text.",
+    "string_too_short": "Empty. A prompt needs words.",
+    "string_too_long": f"Longer than {MAX_TEXT:,} characters.",
+    "list_type": "Must be a list of messages.",
+    "too_short": "Empty. A prompt needs at least one message.",
+    "too_long": f"More than {MAX_MESSAGES} messages.",
+    "literal_error": "Must be system, user or assistant.",
+    "missing": "Missing.",
+    "extra_forbidden": "There is no such field. Put what else you know into metadata.",
+    "dict_type": "Must be an object.",
+    "int_type": "Must be text or a whole number.",
+    "model_type": "Must be an object with role and content.",
+}
+"""What pydantic found, as a person would say it."""
+PROMPT_WORDS = Words(
+    ("prompt", "messages", "id", "metadata", "role", "content"),
+    SENTENCES,
+    {"either": "prompt", "blank_prompt": "prompt", "last": "messages", "system": "messages"},
+)
+
 
 @dataclass(frozen=True)
 class CheckedPrompt:
@@ -80,32 +104,7 @@ class CheckedPrompt:
     content_hash: str
 
 
-@dataclass
-class PromptReport:
-    """What a file holds. `problems` name rows that do not fit, `duplicates` rows that fit but are there already."""
-
-    rows: int = 0
-    good: list[CheckedPrompt] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    duplicates: list[Problem] = field(default_factory=list)
-
-    @property
-    def bad_rows(self) -> int:
-        """Rows with at least one problem."""
-        return len({problem.row for problem in self.problems})
-
-
-class BadLine(ValueError):
-    """This line is not one JSON object."""
-
-
-def lines_of(file: BinaryIO, limit: int = MAX_LINE) -> Iterator[bytes]:
-    """The lines of a file in bounded memory: of a line that is too long only the first limit + 1 bytes come."""
-    while line := file.readline(limit + 1):
-        tail = line
-        while len(tail) > limit and not tail.endswith(b"\n"):
-            tail = file.readline(limit + 1)
-        yield line
+PromptReport = Report[CheckedPrompt]
 
 
 def check_rows(lines: Iterable[bytes]) -> PromptReport:
@@ -113,10 +112,7 @@ def check_rows(lines: Iterable[bytes]) -> PromptReport:
     report = PromptReport()
     by_content: dict[str, int] = {}
     by_id: dict[str, int] = {}
-    for number, raw in enumerate(lines, start=1):
-        line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
-        if not line.strip():
-            continue
+    for number, line in numbered(lines):
         report.rows += 1
         checked, problems = _check_line(number, line)
         if checked is None:
@@ -203,112 +199,7 @@ def _known(db: Session, project_id: int, rows: Sequence[CheckedPrompt]) -> tuple
 
 
 def _check_line(number: int, line: bytes) -> tuple[CheckedPrompt | None, list[Problem]]:
-    try:
-        value = _parse(line)
-        row = PromptRow.model_validate(value)
-    except BadLine as error:
-        return None, [Problem("row", str(error), number, _excerpt(line[:200].decode("utf-8", "replace")))]
-    except ValidationError as error:
-        return None, [_problem(number, detail) for detail in error.errors(include_url=False)]
-    turns = row.messages or [Message(role="user", content=row.prompt or "")]
-    messages = [turn.model_dump() for turn in turns]
-    external_id = None if row.id is None else str(row.id)
-    return CheckedPrompt(number, messages, external_id, row.metadata, content_hash(messages)), []
-
-
-def _parse(line: bytes) -> Json:
-    """One JSON object that Postgres can hold; raises BadLine with a sentence."""
-    if len(line) > MAX_LINE:
-        raise BadLine(f"Longer than {MAX_LINE // 1_000_000} MB.")
-    try:
-        value = json.loads(line.decode("utf-8"), object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        raise BadLine("Not UTF-8. Save the file as UTF-8.") from error
-    except RecursionError as error:
-        raise BadLine(f"Nested deeper than {MAX_DEPTH} levels.") from error
-    except json.JSONDecodeError as error:
-        raise BadLine(f"Not JSON: {error.msg.lower()} at character {error.pos + 1}.") from error
-    except BadLine:
-        raise
-    except ValueError as error:
-        raise BadLine("Holds a number that is too long.") from error
-    if not isinstance(value, dict):
-        raise BadLine('A row must be an object such as {"prompt": "…"}.')
-    _check_value(value, 1)
-    return value
-
-
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> Json:
-    found: Json = {}
-    for key, value in pairs:
-        if key in found:
-            raise BadLine(f"The key {_excerpt(key)} is there twice.")
-        found[key] = value
-    return found
-
-
-def _no_constant(name: str) -> None:
-    raise BadLine(f"{name} is not a number in JSON.")
-
-
-def _check_value(value: object, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise BadLine(f"Nested deeper than {MAX_DEPTH} levels.")
-    if isinstance(value, str):
-        if "\0" in value:
-            raise BadLine("Holds a NUL character, which no text has.")
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise BadLine("Holds half a character (a lone surrogate).")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise BadLine("Holds a number that is too large.")
-    elif isinstance(value, list):
-        for item in value:
-            _check_value(item, depth + 1)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _check_value(key, depth + 1)
-            _check_value(item, depth + 1)
-
-
-SENTENCES = {
-    "string_type": "Must be text.",
-    "string_too_short": "Empty. A prompt needs words.",
-    "string_too_long": f"Longer than {MAX_TEXT:,} characters.",
-    "list_type": "Must be a list of messages.",
-    "too_short": "Empty. A prompt needs at least one message.",
-    "too_long": f"More than {MAX_MESSAGES} messages.",
-    "literal_error": "Must be system, user or assistant.",
-    "missing": "Missing.",
-    "extra_forbidden": "There is no such field. Put what else you know into metadata.",
-    "dict_type": "Must be an object.",
-    "int_type": "Must be text or a whole number.",
-    "model_type": "Must be an object with role and content.",
-}
-"""What pydantic found, as a person would say it."""
-FIELDS = ("prompt", "messages", "id", "metadata", "role", "content")
-WHERE = {"either": "prompt", "blank_prompt": "prompt", "last": "messages", "system": "messages"}
-
-
-def _problem(number: int, detail: ErrorDetails) -> Problem:
-    kind = detail["type"]
-    # The place of a union's member is no field of the row.
-    place = ".".join(str(part) for part in detail["loc"] if part not in ("str", "int")) or WHERE.get(kind, "row")
-    found = (
-        ""
-        if kind in ("missing", "either")
-        else _excerpt(json.dumps(detail["input"], ensure_ascii=False, default=_plain))
-    )
-    words = SENTENCES.get(kind, detail["msg"])
-    if kind == "extra_forbidden" and (meant := get_close_matches(place, FIELDS, 1)):
-        words = f"There is no such field. Perhaps {meant[0]} was meant."
-    return Problem(place, words, number, found)
-
-
-def _plain(value: object) -> object:
-    return value.model_dump(exclude_none=True) if isinstance(value, BaseModel) else str(value)
-
-
-def _excerpt(text: str, length: int = 60) -> str:
-    """The start of what was there, fit for one cell of a table."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return text if len(text) <= length else text[: length - 1] + "…"
+    row, problems = read_row(PromptRow, number, line, PROMPT_WORDS)
+    if row is None:
+        return None, problems
+    return CheckedPrompt(number, row.turns, row.name, row.metadata, content_hash(row.turns)), []

@@ -27,3 +27,8 @@ def content_hash(messages: Sequence[Mapping[str, str]]) -> str:
     """SHA-256 in hex of the roles and contents, in order, and of nothing else."""
     canonical = [[message["role"], message["content"]] for message in messages]
     return hashlib.sha256(json.dumps(canonical, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
+
+
+def text_hash(text: str) -> str:
+    """SHA-256 in hex of what was written: with its author, the identity of a completion."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -60,6 +60,8 @@ AROUND = (
     Task.id.label("task_id"),
     Task.strategy,
     Task.gold,
+    Task.external_id.label("comparison_id"),
+    Task.extra.label("comparison_metadata"),
     Prompt.split,
     Prompt.external_id,
     Prompt.content_hash,

@@ -1,4 +1,4 @@
-"""`palate import` and `palate export`: the same as the pages do, for files of any size and for scripts."""
+"""`palate import`, `convert` and `export`: what the pages do, for files of any size and for scripts."""
 
 import shutil
 from collections.abc import Iterator
@@ -10,13 +10,15 @@ import typer
 from sqlalchemy.orm import Session
 
 from app.core.database import units_of_work
-from app.core.errors import InvalidInput
+from app.core.errors import InvalidInput, Problem
+from app.core.jsonl import lines_of
 from app.core.projects import project_by_slug
-from app.core.prompts import add_prompts, check_against, check_rows, lines_of
 from app.core.records import record
 from app.core.settings import Settings
 from app.data import exports
 from app.data.forms import options_of
+from app.data.incoming import Rows, added, checked
+from app.data.sources import READERS, write
 
 commands = typer.Typer()
 
@@ -30,16 +32,17 @@ def _work() -> Iterator[tuple[Session, Settings]]:
 
 
 @commands.command("import")
-def import_prompts(
+def import_rows(
     project: Annotated[str, typer.Argument(help="The project's short name, as in its address.")],
-    file: Annotated[Path, typer.Argument(help="JSONL: one prompt on each line.", exists=True, dir_okay=False)],
+    file: Annotated[Path, typer.Argument(help="JSONL: one row on each line.", exists=True, dir_okay=False)],
+    rows_as: Annotated[Rows, typer.Option("--as", help="What a row is: a prompt, or answers to compare.")] = "prompts",
     good_ones: Annotated[bool, typer.Option("--good-ones", help="Leave out rows that do not fit.")] = False,
 ) -> None:
-    """Bring prompts into a project. Every row that does not fit is named; then nothing is stored."""
+    """Bring prompts or comparisons into a project. Every row that does not fit is named; then nothing is stored."""
     with _work() as (db, _):
         target = project_by_slug(db, project)
-        with file.open("rb") as lines:
-            report = check_against(db, target.id, check_rows(lines_of(lines)))
+        with file.open("rb") as raw:
+            report = checked(db, target, rows_as, lines_of(raw))
         for problem in report.problems:
             typer.echo(f"Row {problem.row}, {problem.field}: {problem.message} {problem.found}".rstrip(), err=True)
         if report.problems and not good_ones:
@@ -47,11 +50,25 @@ def import_prompts(
                 [],
                 f"{report.bad_rows} of {report.rows} rows do not fit. Nothing is stored. --good-ones leaves them out.",
             )
-        counts = add_prompts(db, target, report.good, f"import:{file.name}")
-        record(db, "imported prompts", f"projects:{target.id}", project_id=target.id, file=file.name, **counts)
+        counts = added(db, target, report, f"import:{file.name}")
+        record(db, f"imported {rows_as}", f"projects:{target.id}", project_id=target.id, file=file.name, **counts)
     here = counts["duplicates"] + len(report.duplicates)
     left_out = f", {report.bad_rows} left out" if report.problems else ""
-    typer.echo(f"{counts['added']} prompts added, {here} were here already{left_out}.")
+    typer.echo(f"{counts['added']} {rows_as} added, {here} were here already{left_out}.")
+
+
+@commands.command()
+def convert(
+    source: Annotated[str, typer.Argument(help=f"Whose files these are: {', '.join(READERS)}.")],
+    directory: Annotated[Path, typer.Argument(help="Where they lie.", exists=True, file_okay=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where a folder for each project goes.")],
+) -> None:
+    """Turn a public data set into project files: texts to compare, and who answered what."""
+    if source not in READERS:
+        raise InvalidInput([Problem("source", f"There is no {source!r}; there are {', '.join(READERS)}.")])
+    for dataset in READERS[source](directory):
+        folder = write(dataset, output / dataset.name)
+        typer.echo(f"{folder}: {len(dataset.comparisons):,} comparisons, {len(dataset.answers):,} answers")
 
 
 @commands.command("export")

@@ -11,6 +11,7 @@ from app.core.records import SPLITS, record
 from app.data import exports, service
 from app.data.counts import waterfall
 from app.data.forms import options_of
+from app.data.incoming import ROWS, Rows
 from app.web.dependencies import ADMINS, READERS, member
 from app.web.errors import messages
 from app.web.flash import say
@@ -38,7 +39,7 @@ def new_import(request: Request, slug: str) -> Response:
     """Choose a file or paste rows."""
     with request.app.state.uow() as db:
         member(db, request, slug, *ADMINS)
-        return render(request, "data/import.html", errors={}, pasted="")
+        return render(request, "data/import.html", errors={}, pasted="", kind=ROWS[0])
 
 
 @router.post("/prompts/import", max_body_size=MOST_UPLOAD)
@@ -49,13 +50,15 @@ def check_import(request: Request, slug: str) -> Response:
     chosen = isinstance(upload, UploadFile) and bool(upload.filename)
     file = upload.file if isinstance(upload, UploadFile) and chosen else io.BytesIO(pasted.encode("utf-8", "replace"))
     name = str(upload.filename) if isinstance(upload, UploadFile) and chosen else "pasted rows"
+    kind: Rows = "comparisons" if form.get("kind") == "comparisons" else "prompts"
     with request.app.state.uow() as db:
         access = member(db, request, slug, *ADMINS)
         settings = request.app.state.settings
         try:
-            row = service.start_import(db, settings, access.project, file, name=name, user_id=access.user.id)
+            row = service.start_import(db, settings, access.project, file, name=name, kind=kind, user_id=access.user.id)
         except InvalidInput as error:
-            return render(request, "data/import.html", status=422, errors=messages(error), pasted=pasted)
+            shown = {"errors": messages(error), "pasted": pasted, "kind": kind}
+            return render(request, "data/import.html", status=422, **shown)
         return see_other(request, f"/projects/{slug}/prompts/import/{row.id}")
 
 
@@ -99,7 +102,8 @@ def decide_import(request: Request, slug: str, number: int) -> Response:
             counts = service.finish_import(
                 db, settings, access.project, row, leave_out_bad=leave_out, user_id=access.user.id
             )
-            words = "One prompt was added." if counts["added"] == 1 else f"{counts['added']:,} prompts were added."
+            kind = service.kind_of(row)
+            words = f"One {kind[:-1]} was added." if counts["added"] == 1 else f"{counts['added']:,} {kind} were added."
     service.drop_file(settings, row)
     return say(request, see_other(request, f"/projects/{slug}/prompts"), words)
 

@@ -1,4 +1,4 @@
-"""Prompts of a project: browsing them, and bringing a file in after every row of it was looked at."""
+"""Prompts of a project: browsing them, and bringing a file of rows in after every row of it was looked at."""
 
 import hashlib
 import io
@@ -7,17 +7,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import orjson
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.orm import Session
 
 from app.core.errors import Conflict, InvalidInput, NotFound, Problem
-from app.core.prompts import PromptReport, add_prompts, check_against, check_rows, lines_of
+from app.core.jsonl import Report, lines_of
 from app.core.records import Import, Preference, Project, Prompt, Task, Trajectory, record
 from app.core.settings import Settings
 from app.core.snapshots import is_current
+from app.data.incoming import Rows, added, checked
 
 PAGE = 50
 UNDECIDED = timedelta(days=7)
@@ -77,9 +78,16 @@ def prompt_counts(db: Session, project_id: int) -> dict[str, int]:
 
 
 def start_import(
-    db: Session, settings: Settings, project: Project, file: BinaryIO, *, name: str, user_id: int | None
+    db: Session,
+    settings: Settings,
+    project: Project,
+    file: BinaryIO,
+    *,
+    name: str,
+    user_id: int | None,
+    kind: Rows = "prompts",
 ) -> Import:
-    """Keep a file under home/uploads and look at every row of it. No prompt is stored. Raises InvalidInput."""
+    """Keep a file under home/uploads and look at every row of it. No row is stored. Raises InvalidInput."""
     _drop_forgotten(db, settings, project.id)
     raw = file.read(settings.upload_limit + 1)
     if len(raw) > settings.upload_limit:
@@ -87,15 +95,15 @@ def start_import(
         raise InvalidInput(
             [Problem("file", f"Larger than {limit}. The command palate import takes files of any size.")]
         )
-    report = check_against(db, project.id, check_rows(lines_of(io.BytesIO(raw))))
+    report = checked(db, project, kind, lines_of(io.BytesIO(raw)))
     if report.rows == 0:
-        raise InvalidInput([Problem("file", "Empty. A prompt file has one JSON object on each line.")])
+        raise InvalidInput([Problem("file", "Empty. A file of rows has one JSON object on each line.")])
     row = Import(
         project_id=project.id,
         user_id=user_id,
         file_name=name[:200] or "pasted rows",
         sha256=hashlib.sha256(raw).hexdigest(),
-        report=summary(report),
+        report={"kind": kind, **summary(report)},
     )
     db.add(row)
     db.flush()
@@ -105,7 +113,12 @@ def start_import(
     return row
 
 
-def summary(report: PromptReport) -> dict[str, object]:
+def kind_of(row: Import) -> Rows:
+    """What the rows of a kept file are."""
+    return "comparisons" if row.report.get("kind") == "comparisons" else "prompts"
+
+
+def summary(report: Report[Any]) -> dict[str, object]:
     """The counts of a report, and its first problems."""
     return {
         "rows": report.rows,
@@ -124,10 +137,10 @@ def import_of(db: Session, project_id: int, import_id: int) -> Import:
     return row
 
 
-def look_again(db: Session, settings: Settings, row: Import) -> PromptReport:
+def look_again(db: Session, settings: Settings, row: Import) -> Report[Any]:
     """The report of a kept file against the project as it is now. Raises Conflict when the file was decided about."""
     with _kept(settings, row) as file:
-        return check_against(db, row.project_id, check_rows(lines_of(file)))
+        return checked(db, db.get_one(Project, row.project_id), kind_of(row), lines_of(file))
 
 
 def kept_text(settings: Settings, row: Import, limit: int = 100_000) -> str:
@@ -137,7 +150,7 @@ def kept_text(settings: Settings, row: Import, limit: int = 100_000) -> str:
     return "" if len(raw) > limit else raw.decode("utf-8", "replace").replace("\0", "\ufffd")
 
 
-def problem_lines(report: PromptReport) -> bytes:
+def problem_lines(report: Report[Any]) -> bytes:
     """All problems as JSONL: row, field, message, found."""
     lines = [{"row": p.row, "field": p.field, "message": p.message, "found": p.found} for p in report.problems]
     return b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
@@ -154,12 +167,12 @@ def finish_import(
     if report.problems and not leave_out_bad:
         raise InvalidInput(report.problems[:PROBLEMS_KEPT], f"{report.bad_rows} rows do not fit. Nothing is stored.")
     _decide(db, row, "imported")
-    counts = add_prompts(db, project, report.good, f"import:{row.id}")
+    counts = added(db, project, report, f"import:{row.id}")
     counts = {"added": counts["added"], "duplicates": counts["duplicates"] + len(report.duplicates)}
     counts["left_out"] = report.bad_rows
     record(
         db,
-        "imported prompts",
+        f"imported {kind_of(row)}",
         f"imports:{row.id}",
         user_id=user_id,
         project_id=project.id,

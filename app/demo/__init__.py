@@ -6,7 +6,8 @@ from sqlalchemy import select
 
 from app.core.database import UnitOfWork
 from app.core.forms import DEFAULT_PROTOCOL
-from app.core.prompts import add_prompts, check_rows, lines_of
+from app.core.jsonl import lines_of
+from app.core.prompts import add_prompts, check_rows
 from app.core.records import Guideline, Project, Protocol
 from app.core.registry import ensure_base
 from app.core.settings import Settings

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.core.errors import InvalidInput
 from app.core.forms import parse_protocol, segments_of
+from app.core.projects import protocol_of
 from app.core.queue import Served
 from app.projects import protocol_forms, service
 from app.web.dependencies import ADMINS, Access, member
@@ -30,7 +31,7 @@ def protocol_page(request: Request, slug: str) -> Response:
     """The form as it is now, ready to be changed."""
     with request.app.state.uow() as db:
         access = member(db, request, slug, *ADMINS)
-        fields = service.protocol_of(db, access.project).fields
+        fields = protocol_of(db, access.project).fields
         return _page(request, db, access, protocol_forms.blocks_of(fields))
 
 
@@ -69,7 +70,7 @@ def _page(
         request,
         "projects/protocol.html",
         status=status,
-        protocol=service.protocol_of(db, access.project),
+        protocol=protocol_of(db, access.project),
         blocks=blocks,
         adds=protocol_forms.ADDS,
         **{"errors": {}, **context},

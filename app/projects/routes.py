@@ -7,7 +7,7 @@ from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
 from app.core.errors import InvalidInput, Problem
-from app.core.projects import settings_of
+from app.core.projects import protocol_of, settings_of
 from app.core.recipes import PRESETS
 from app.projects import forms, guideline_routes, listing, member_routes, protocol_routes, service
 from app.web.dependencies import ADMINS, Access, current_user, member, owner
@@ -144,7 +144,7 @@ def _settings(
         values={"name": access.project.name, **values},
         sections=forms.SECTIONS,
         presets=[(name, name) for name in PRESETS],
-        protocol=(protocol := service.protocol_of(db, access.project)),
+        protocol=(protocol := protocol_of(db, access.project)),
         asked=[field["question"] for field in protocol.fields],
         **{"errors": {}, **context},
     )

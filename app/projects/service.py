@@ -6,7 +6,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.core.errors import Conflict, InvalidInput, NotFound, Problem
-from app.core.projects import ProjectSettings
+from app.core.projects import ProjectSettings, protocol_of
 from app.core.records import Guideline, Membership, Project, Protocol, User, record
 from app.core.records.base import Json
 from app.core.registry import ensure_base
@@ -16,20 +16,30 @@ MOST_GUIDELINES = 100_000
 
 
 def create_project(
-    db: Session, user: User, *, name: str, slug: str, guidelines: str, fields: list[Json], base_model: str
+    db: Session,
+    user: User | None,
+    *,
+    name: str,
+    slug: str,
+    guidelines: str,
+    fields: list[Json],
+    base_model: str,
+    settings: Json | None = None,
 ) -> Project:
-    """A project with its first guidelines, protocol and live base policy; its maker becomes its admin."""
+    """A project with its first guidelines, protocol and live base policy; its maker, if known, becomes its admin."""
     if db.scalar(select(Project.id).where(Project.slug == slug)) is not None:
         raise InvalidInput([Problem("slug", "Another project has this address.")])
-    project = Project(slug=slug, name=name, settings={}, created_by=user.id)
+    maker = None if user is None else user.id
+    project = Project(slug=slug, name=name, settings=settings or {}, created_by=maker)
     db.add(project)
     db.flush()
-    db.add(Guideline(project_id=project.id, version=1, text=checked_text(guidelines), author_id=user.id))
+    db.add(Guideline(project_id=project.id, version=1, text=checked_text(guidelines), author_id=maker))
     db.add(Protocol(project_id=project.id, version=1, fields=fields))
-    db.add(Membership(project_id=project.id, user_id=user.id, role="admin"))
+    if user is not None:
+        db.add(Membership(project_id=project.id, user_id=user.id, role="admin"))
     db.flush()
     ensure_base(db, project, base_model)
-    record(db, "created", f"projects:{project.id}", user_id=user.id, project_id=project.id)
+    record(db, "created", f"projects:{project.id}", user_id=maker, project_id=project.id)
     return project
 
 
@@ -43,13 +53,6 @@ def save_settings(db: Session, project: Project, user: User, *, name: str, setti
     if changed:
         project.name, project.settings = name, new
         record(db, "changed settings", f"projects:{project.id}", user_id=user.id, project_id=project.id, **changed)
-
-
-def protocol_of(db: Session, project: Project) -> Protocol:
-    """The version of the protocol that new tasks use."""
-    return db.scalars(
-        select(Protocol).where(Protocol.project_id == project.id, Protocol.version == project.protocol_version)
-    ).one()
 
 
 def save_protocol(db: Session, project: Project, user: User, fields: list[Json]) -> int:

@@ -71,15 +71,11 @@ class Character:
         return {"choice": self.choice(task.answers[0], task.answers[1], draw)}
 
 
-class Annotator:
-    """One person with one browser. `patience` is how long it tries while the server does not answer, in seconds."""
+class Browser:
+    """One person's browser. `patience` is how long it tries while the server does not answer, in seconds."""
 
-    def __init__(
-        self, address: str, project: str, character: Character, *, seed: int, name: str, patience: float = 120
-    ) -> None:
+    def __init__(self, address: str, project: str, *, name: str, patience: float = 120) -> None:
         self.name = name
-        self._character = character
-        self._draw = random.Random(seed)  # noqa: S311  answers must be repeatable
         self._at = f"/projects/{project}/label"
         self._patience = patience
         self._email, self._password = "", ""
@@ -104,12 +100,24 @@ class Annotator:
         page = self._read(self._at)
         return [task for task in page.tasks if len(task.answers) >= 2 and task.form.get("key")], page.csrf
 
-    def answer(self, task: ShownTask, csrf: str) -> str:
-        """Send one answer; the same key again when no acknowledgement came. Returns the choice or the order."""
-        said = self._character.answer(task, self._draw)
+    def send(self, task: ShownTask, csrf: str, said: dict[str, str]) -> None:
+        """Send an answer; the same key again when no acknowledgement came."""
         form = task.form | said | {"csrf_token": csrf, "input_method": "key"}
         self._post(f"{self._at}/answer", form, expects=200, accept="application/json")
-        return next(iter(said.values()))
+
+    def next_task(self) -> tuple[ShownTask, str] | None:
+        """The task that the page fetches when it has none, and its CSRF token; None where there is none for them."""
+        response = self._send("GET", f"{self._at}/next")
+        if response.status_code == 204:
+            return None
+        if response.status_code != 200:
+            raise Turned(f"{self._at}/next answered {response.status_code}.")
+        page = LabelPage(response.text)
+        return (page.tasks[0], page.csrf) if page.tasks else None
+
+    def skip(self, task: ShownTask, csrf: str) -> None:
+        """Leave a task to others."""
+        self._post(f"{self._at}/skip", task.form | {"csrf_token": csrf}, expects=200, accept="application/json")
 
     def close(self) -> None:
         """Close the browser."""
@@ -143,3 +151,20 @@ class Annotator:
                 if response.status_code not in (429, 500, 502, 503) or time.monotonic() > until:
                     return response
             time.sleep(RETRY_SECONDS)
+
+
+class Annotator(Browser):
+    """A person with a known taste."""
+
+    def __init__(
+        self, address: str, project: str, character: Character, *, seed: int, name: str, patience: float = 120
+    ) -> None:
+        super().__init__(address, project, name=name, patience=patience)
+        self._character = character
+        self._draw = random.Random(seed)  # noqa: S311  answers must be repeatable
+
+    def answer(self, task: ShownTask, csrf: str) -> str:
+        """Send one answer. Returns the choice or the order."""
+        said = self._character.answer(task, self._draw)
+        self.send(task, csrf, said)
+        return next(iter(said.values()))

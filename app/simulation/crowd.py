@@ -33,21 +33,29 @@ class Tally:
         return 60 * self.placed / self.seconds if self.seconds else 0.0
 
 
+def server_address(settings: Settings) -> str:
+    """Where the pages of a running `palate up` answer."""
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104  compared with only
+    return f"http://{host}:{settings.port}"
+
+
 class Crowd:
     """Annotators of one project. They join through invite links, which is the only thing done past the pages."""
 
     def __init__(
         self, uow: UnitOfWork, settings: Settings, project: str, character: Character, *, count: int, seed: int
     ) -> None:
-        host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104  compared with only
-        address = f"http://{host}:{settings.port}"
         batch = secrets.token_hex(3)
         self.annotators: list[Annotator] = []
         for number in range(1, count + 1):
             with uow() as db:
                 invite = make_invite(db, "annotator", project_id=project_by_slug(db, project).id, created_by=None)
             annotator = Annotator(
-                address, project, character, seed=seed * 1000 + number, name=f"Simulated {batch} {number}"
+                server_address(settings),
+                project,
+                character,
+                seed=seed * 1000 + number,
+                name=f"Simulated {batch} {number}",
             )
             annotator.join(invite, f"simulated-{batch}-{number}@example.org")
             self.annotators.append(annotator)

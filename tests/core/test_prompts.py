@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.core.prompts import MAX_LINE, PromptReport, add_prompts, check_against, check_rows, lines_of
+from app.core.jsonl import MAX_LINE, lines_of
+from app.core.prompts import PromptReport, add_prompts, check_against, check_rows
 from app.core.records import Prompt
 from tests import factories
 

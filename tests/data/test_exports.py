@@ -11,8 +11,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core import queue
+from app.core.comparisons import check_comparisons
 from app.core.errors import InvalidInput
-from app.core.records import AuditEvent, Export, Prompt, User
+from app.core.imported import add_comparisons
+from app.core.records import AuditEvent, Export, Prompt, Task, User
 from app.core.records.base import Json
 from app.core.settings import Settings
 from app.data.counts import waterfall
@@ -58,6 +60,25 @@ def test_a_tie_becomes_both_orders_when_asked_and_both_bad_nothing(
     ]
     tie = [(row["chosen"], row["rejected"]) for row in rows[2:]]
     assert tie == [(" Tie one.", " Tie two é 🙂."), (" Tie two é 🙂.", " Tie one.")]
+
+
+def test_an_imported_comparison_leaves_with_its_id_metadata_and_sources(
+    db: Session, settings: Settings, world: World
+) -> None:
+    said = [{"text": "", "source": "owl-7b"}, "Red."]
+    row = {"prompt": "Imported?", "completions": said, "id": "i-1", "metadata": {"topic": "ü"}}
+    add_comparisons(db, world.project, check_comparisons([json.dumps(row).encode()], 2).good, "import:rows")
+    task = db.scalars(select(Task).where(Task.external_id == "i-1")).one()
+    factories.make_preference(db, task, world.kim, tiers=[[1], [0]])
+    _, directory = write(db, settings, world, shape="native", format="jsonl")
+    rows = lines(directory) + lines(directory, "validation")
+    (found,) = [row for row in rows if row["comparison_id"] == "i-1"]
+    assert (found["strategy"], found["comparison_metadata"]) == ("imported", '{"topic":"ü"}')
+    assert [(c["author"], c["messages"][0]["content"]) for c in found["completions"]] == [
+        ("owl-7b", ""),
+        ("source", "Red."),
+    ]
+    assert {row["comparison_metadata"] for row in rows if row["comparison_id"] is None} == {None}
 
 
 def test_native_keeps_everything_and_names_nobody(db: Session, settings: Settings, world: World) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
 from app.core.database import UnitOfWork
-from app.core.records import AuditEvent, Import, Prompt, User
+from app.core.records import AuditEvent, Import, Prompt, Task, User
 from app.core.settings import Settings
 from app.data.commands import commands
 from app.demo import seed
@@ -169,6 +169,59 @@ def test_the_command_names_bad_rows_and_stores_nothing_without_being_told(
     written = CliRunner().invoke(commands, ["export", "kitchen", "--shape", "trl", "--format", "jsonl", "-o", str(out)])
     assert written.exit_code == 0
     assert {path.name for path in out.iterdir()} == {"train.jsonl", "validation.jsonl", "export.json"}
+
+
+ANSWERED = (
+    '{"prompt": "Tea or coffee?", "id": "t", "completions": ["Tea.", {"text": "Coffee.", "source": "secret-7b"}]}\n'
+    '{"prompt": "First kite?", "completions": ["", "Red <b>."], "answers_needed": 3}\n'
+)
+
+
+def tasks(db: Session) -> list[tuple[str | None, int, str]]:
+    db.rollback()
+    chosen = select(Task.external_id, Task.answers_needed, Task.state).where(Task.strategy == "imported")
+    return [(name, needed, state) for name, needed, state in db.execute(chosen.order_by(Task.id))]
+
+
+def test_comparisons_are_looked_at_then_imported(world: World, sign_in: SignIn, db: Session) -> None:
+    client = sign_in(world.admin)
+    checked = upload(client, ANSWERED + '{"prompt": "One?", "completions": ["a"]}\n', kind="comparisons")
+    page = client.get(checked).text
+    assert "Import 2 rows, leave out 1" in page
+    assert "This project&#39;s protocol shows 2 answers." in page
+    assert "secret-7b" in page
+    assert "Red &lt;b&gt;." in page
+    assert 'name="kind" value="comparisons"' in page
+    assert client.post(checked, data={"decision": "import"}).status_code == 422
+    assert tasks(db) == []
+    assert client.post(checked, data={"decision": "leave_out"}).status_code == 303
+    assert tasks(db) == [("t", 1, "open"), (None, 3, "open")]
+    assert "2 comparisons were added." in client.get("/projects/kitchen/prompts").text
+    again = client.get(upload(client, ANSWERED.splitlines()[0], kind="comparisons")).text
+    assert "The project has this comparison already." in again
+    seen = sign_in(world.kim).get("/projects/kitchen/label").text
+    assert "Coffee." in seen
+    assert "This answer is empty." in seen
+    assert "secret-7b" not in seen
+
+
+def test_the_command_takes_comparisons(
+    world: World, db: Session, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PALATE_HOME", str(settings.home))
+    monkeypatch.setenv("PALATE_DATABASE_URL", settings.dsn)
+    file = tmp_path / "rows.jsonl"
+    file.write_text(ANSWERED + '{"prompt": "One?", "completions": ["a", "b", "c"]}\n')
+    words = ["import", "kitchen", str(file), "--as", "comparisons"]
+    refused = CliRunner().invoke(commands, words)
+    assert refused.exit_code != 0
+    assert "Row 3, completions: This project's protocol shows 2 answers. 3 answers" in refused.stderr
+    assert tasks(db) == []
+    done = CliRunner().invoke(commands, [*words, "--good-ones"])
+    assert "2 comparisons added, 0 were here already, 1 left out." in done.stdout
+    assert len(tasks(db)) == 2
+    assert "imported comparisons" in db.scalars(select(AuditEvent.action)).all()
+    assert CliRunner().invoke(commands, [*words[:-1], "pairs"]).exit_code != 0
 
 
 def test_the_demo_project_is_made_once_with_both_splits(uow: UnitOfWork, settings: Settings, db: Session) -> None:

@@ -147,6 +147,13 @@ class Task(Record):
     __table_args__ = (
         CheckConstraint("state in ('open', 'done', 'withdrawn')", "state"),
         Index("ix_tasks_open", "project_id", text("priority desc"), "id", postgresql_where=text("state = 'open'")),
+        Index(
+            "ix_tasks_external_id",
+            "project_id",
+            "external_id",
+            unique=True,
+            postgresql_where=text("external_id is not null"),
+        ),
     )
     id: Mapped[Id]
     project_id: Mapped[int] = to("projects.id")
@@ -161,6 +168,10 @@ class Task(Record):
     answers_needed: Mapped[int] = mapped_column(SmallInteger, server_default="1")
     answers: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     gold: Mapped[Json | None]
+    external_id: Mapped[str | None]
+    """The importer's `id` of a comparison that came in with its texts."""
+    extra: Mapped[Json | None]
+    """The importer's `metadata`, as it came."""
     created_at: Mapped[Created]
 
 
