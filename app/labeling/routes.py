@@ -11,6 +11,8 @@ from app.core import queue
 from app.core.answers import Outcome
 from app.core.errors import InvalidInput, Problem
 from app.core.forms.write import MOST_TEXT
+from app.core.keys import COMMANDS, LAYOUTS
+from app.core.pauses import give_back
 from app.labeling import service
 from app.web.dependencies import LABELERS, Access, member
 from app.web.flash import say
@@ -20,6 +22,8 @@ from app.web.templating import render
 
 router = APIRouter(prefix="/projects/{slug}")
 
+GROUPS = (("around", "Around it"), ("reading", "Reading"), ("palate", "Palate"))
+"""Headings of the key sheet; the keys that answer stand before them, as the form on the screen has them."""
 Have = Annotated[list[UUID], Query(max_length=16)]
 
 
@@ -82,6 +86,19 @@ def report(request: Request, slug: str) -> Response:
     return _told(request, slug, access, outcome)
 
 
+@router.post("/label/pause")
+def pause(request: Request, slug: str) -> Response:
+    """Give back the tasks of this page, so that others can have them at once."""
+    keys = service.keys_of(request.state.form.getlist("key"))
+    with request.app.state.uow() as db:
+        access = member(db, request, slug, *LABELERS)
+        count = give_back(db, access.user, keys)
+    if not wants_json(request):
+        words = "Paused. Your task went back to the pile, where others can have it."
+        return say(request, see_other(request, f"/projects/{slug}/history"), words, "info")
+    return JSONResponse({"given_back": count})
+
+
 @router.post("/label/undo")
 def undo(request: Request, slug: str) -> Response:
     """Take back the person's last act and show its task again."""
@@ -122,6 +139,10 @@ def _page(db: Session, access: Access) -> dict[str, Any]:
         "changes": service.guideline_changes(db, access.project, access.user),
         "begun": service.anything_yet(db, access.project),
         "reasons": queue.REASONS,
+        "asks_first": service.asks_first(access.project, access.user),
+        "commands": COMMANDS,
+        "key_groups": GROUPS,
+        "layout": dict(LAYOUTS).get(access.user.preferences.get("keys", ""), "Standard").partition(":")[0],
     }
 
 

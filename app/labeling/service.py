@@ -1,7 +1,7 @@
 """What the label pages show beside the task: progress, history, guidelines."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -17,6 +17,8 @@ from app.core.projects import settings_of
 from app.core.records import Assignment, Guideline, Project, Prompt, Task, User
 
 EXCERPT = 160
+MOST_KEYS = 16
+"""Tasks that one page may name in a request."""
 LONGEST = 24 * 60 * 60 * 1000
 """Milliseconds; a longer active time is a broken clock."""
 
@@ -121,6 +123,12 @@ def guideline_changes(db: Session, project: Project, user: User) -> Changes | No
     return Changes(known.version, lines)
 
 
+def asks_first(project: Project, user: User) -> bool:
+    """Whether an answer is marked first and sent with Enter: the person's choice, else the project's."""
+    chosen = user.preferences.get("sending", "project")
+    return settings_of(project).ask_before_sending if chosen == "project" else chosen == "ask"
+
+
 def anything_yet(db: Session, project: Project) -> bool:
     """Whether the project ever had a task: an empty pool means something else before the first one."""
     return db.scalar(select(Task.id).where(Task.project_id == project.id).limit(1)) is not None
@@ -158,6 +166,11 @@ def sent(form: Mapping[str, str]) -> Sent:
         active_ms=_milliseconds(form.get("active_ms", "")),
         input_method=method if method in ("key", "pointer") else None,
     )
+
+
+def keys_of(given: Sequence[object]) -> list[UUID]:
+    """The keys that a posted form carries, one for each task on its page; raises InvalidInput."""
+    return [_uuid({"key": str(one)}, "key") for one in given[:MOST_KEYS]]
 
 
 def _uuid(form: Mapping[str, str], name: str) -> UUID:
