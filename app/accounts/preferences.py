@@ -1,34 +1,88 @@
 """What a person sets for themselves. Stored in users.preferences; read by templates as `preferences`."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
 from app.core.errors import InvalidInput, Problem
+from app.core.keys import CHOOSABLE, LAYOUTS, own_map, read_own
 
 THEMES = [("auto", "As the system"), ("light", "Light"), ("dark", "Dark")]
 FACES = [("serif", "Serif"), ("sans", "Sans"), ("system", "System")]
-KEYS = [("standard", "Standard"), ("off", "Off: Tab, arrows and Enter only")]
+KEYS = LAYOUTS
+SENDING = [
+    ("project", "As the project has it"),
+    ("one", "One key sends"),
+    ("ask", "Ask before sending"),
+]
+WORDS = {"size": "A size from 15 to 22.", "break_minutes": "Minutes from 0 to 240. 0 for none."}
+OWN = "own."
+"""How the inputs of the own layout are named: own.undo."""
 
 
-class Preferences(BaseModel):
-    """Theme of all pages; face and size (px) of what is judged; whether single keys work."""
+class Look(BaseModel):
+    """Theme of all pages; face and size (px) of what is judged."""
 
     theme: Literal["auto", "light", "dark"] = "auto"
     face: Literal["serif", "sans", "system"] = "serif"
     size: int = Field(17, ge=15, le=22)
-    keys: Literal["standard", "off"] = "standard"
 
 
-def read(form: Mapping[str, str]) -> Preferences:
-    """The preferences a form names. Raises InvalidInput."""
-    values = {name: form[name] for name in ("theme", "face", "size", "keys") if name in form}
+class Hands(BaseModel):
+    """Keys of the label page, whether an answer is asked for before it is sent, and when to be told of a break."""
+
+    keys: Literal["standard", "home", "pad", "own", "off"] = "standard"
+    sending: Literal["project", "one", "ask"] = "project"
+    break_minutes: int = Field(0, ge=0, le=240)
+    """0: never."""
+    own: dict[str, str] = Field(default_factory=dict)
+    """Key by command (app/core/keys.py); empty until the person makes a layout of their own."""
+
+
+Part = TypeVar("Part", bound=BaseModel)
+
+
+def read_look(form: Mapping[str, str]) -> Look:
+    """The look that a form names. Raises InvalidInput."""
+    return _read(Look, {name: form[name] for name in Look.model_fields if name in form}, [])
+
+
+def read_hands(form: Mapping[str, str]) -> Hands:
+    """The keys and the pace that a form names. Raises InvalidInput, with every key that cannot be.
+
+    A page without the table of own keys changes none of them: the caller keeps what is stored.
+    """
+    values: dict[str, Any] = {name: form[name] for name in ("keys", "sending", "break_minutes") if name in form}
+    problems: list[Problem] = []
+    if any(name.startswith(OWN) for name in form):
+        try:
+            values["own"] = read_own({name.removeprefix(OWN): form[name] for name in form if name.startswith(OWN)})
+        except InvalidInput as error:
+            problems = [Problem(OWN + one.field, one.message) for one in error.problems]
+    return _read(Hands, values, problems)
+
+
+def stored(kind: type[Part], preferences: Mapping[str, Any]) -> Part:
+    """A part of what a person has stored; the defaults where that no longer fits."""
     try:
-        return Preferences.model_validate(values)
+        return kind.model_validate({name: preferences[name] for name in kind.model_fields if name in preferences})
+    except ValidationError:
+        return kind()
+
+
+def own_keys(hands: Hands, sent: Mapping[str, str] | None = None) -> list[tuple[str, str, str]]:
+    """Rows of the table of own keys: input, words, key. `sent` is a form that came back with mistakes."""
+    keys = own_map(hands.own)
+    return [(OWN + c.name, c.words, (sent or {}).get(OWN + c.name, keys.get(c.name, ""))) for c in CHOOSABLE]
+
+
+def _read(kind: type[Part], values: Mapping[str, Any], problems: list[Problem]) -> Part:
+    try:
+        read = kind.model_validate(values)
     except ValidationError as error:
-        fields = {str(one["loc"][0]) for one in error.errors()}
-        words = {"size": "A size from 15 to 22."}
-        raise InvalidInput(
-            [Problem(name, words.get(name, "Choose one of these.")) for name in sorted(fields)]
-        ) from error
+        wrong = {str(one["loc"][0]) for one in error.errors()}
+        problems = [*(Problem(name, WORDS.get(name, "Choose one of these.")) for name in sorted(wrong)), *problems]
+    if problems:
+        raise InvalidInput(problems)
+    return read

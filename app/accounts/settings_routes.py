@@ -1,5 +1,6 @@
 """One's own settings: name, look, keys, password, sessions."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
@@ -30,18 +31,32 @@ def settings_page(request: Request) -> Response:
 
 @router.post("")
 def save_settings(request: Request, name: Text = "") -> Response:
-    """Store name, look and keys."""
+    """Store name and look."""
     with request.app.state.uow() as db:
         user = current_user(request, db)
         name = " ".join(name.split())
         try:
-            wanted = preferences.read({k: v for k, v in request.state.form.items() if isinstance(v, str)})
+            wanted = preferences.read_look(_posted(request))
             if not 1 <= len(name) <= 80:
                 raise InvalidInput([Problem("name", "A name has 1 to 80 characters.")])
         except InvalidInput as error:
             return _page(request, db, user, 422, errors=messages(error))
         user.name = name
         user.preferences = {**user.preferences, **wanted.model_dump()}
+    return say(request, see_other(request, "/settings"), "Saved.")
+
+
+@router.post("/keys")
+def save_keys(request: Request) -> Response:
+    """Store keys and pace. A layout with a key that two commands want is refused whole."""
+    sent = _posted(request)
+    with request.app.state.uow() as db:
+        user = current_user(request, db)
+        try:
+            wanted = preferences.read_hands(sent)
+        except InvalidInput as error:
+            return _page(request, db, user, 422, errors=messages(error), sent=sent)
+        user.preferences = {**user.preferences, **wanted.model_dump(exclude_unset=True)}
     return say(request, see_other(request, "/settings"), "Saved.")
 
 
@@ -87,20 +102,27 @@ def end_one_session(request: Request, session_id: int) -> Response:
     return say(request, see_other(request, "/settings"), "That session was ended.")
 
 
+def _posted(request: Request) -> dict[str, str]:
+    return {name: value for name, value in request.state.form.items() if isinstance(value, str)}
+
+
 def _again(request: Request, error: InvalidInput | TooMany) -> Response:
     errors = messages(error) if isinstance(error, InvalidInput) else {"current": str(error)}
     with request.app.state.uow() as db:
         return _page(request, db, current_user(request, db), error.status, errors=errors)
 
 
-def _page(request: Request, db: Session, user: User, status: int = 200, **context: Any) -> Response:
+def _page(
+    request: Request, db: Session, user: User, status: int = 200, sent: Mapping[str, str] | None = None, **context: Any
+) -> Response:
+    hands = preferences.stored(preferences.Hands, user.preferences)
     return render(
         request,
         "accounts/settings.html",
         status=status,
-        mine=preferences.Preferences.model_validate(
-            {k: v for k, v in user.preferences.items() if k in preferences.Preferences.model_fields}
-        ),
+        mine=preferences.stored(preferences.Look, user.preferences),
+        hands={**hands.model_dump(), **(sent or {})},
+        own=preferences.own_keys(hands, sent),
         choices=preferences,
         sessions=sessions_of(db, user.id),
         this_session=request.state.session_id,

@@ -70,6 +70,8 @@ class ProjectSettings(Part):
     gate: GateLimits = GateLimits()
     training: Training = Training()
     daily_goal: int = Field(0, ge=0)
+    ask_before_sending: bool = False
+    """What people do who have not chosen for themselves: one key marks an answer, Enter sends it."""
 
 
 def settings_of(project: Project) -> ProjectSettings:

@@ -40,6 +40,7 @@ def show_again(request: Request, slug: str, key: str) -> Response:
         opened = edits.reopen(db, access.project, access.user, history.key_of(key))
         progress = service.progress(db, access.project, access.user)
         guideline = service.newest_guideline(db, access.project)
+        keys = service.key_sheet(access.project, access.user)
     return render(
-        request, "labeling/edit.html", opened=opened, task=opened.task, progress=progress, guideline=guideline
+        request, "labeling/edit.html", opened=opened, task=opened.task, progress=progress, guideline=guideline, **keys
     )

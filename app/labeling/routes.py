@@ -11,6 +11,7 @@ from app.core import edits, leases, queue
 from app.core.answers import Outcome
 from app.core.errors import InvalidInput, Problem
 from app.core.forms.write import MOST_TEXT
+from app.core.pauses import give_back
 from app.labeling import service
 from app.labeling.history_routes import router as history_router
 from app.web.dependencies import LABELERS, Access, member
@@ -96,6 +97,19 @@ def keep(request: Request, slug: str) -> Response:
     return JSONResponse({"left": left(until)})
 
 
+@router.post("/label/pause")
+def pause(request: Request, slug: str) -> Response:
+    """Give back the tasks of this page, so that others can have them at once."""
+    keys = service.keys_of(request.state.form.getlist("key"))
+    with request.app.state.uow() as db:
+        access = member(db, request, slug, *LABELERS)
+        count = give_back(db, access.user, keys)
+    if not wants_json(request):
+        words = "Paused. Your task went back to the pile, where others can have it."
+        return say(request, see_other(request, f"/projects/{slug}/history"), words, "info")
+    return JSONResponse({"given_back": count})
+
+
 @router.post("/label/undo")
 def undo(request: Request, slug: str) -> Response:
     """Take back the person's last act and show its task again."""
@@ -138,6 +152,7 @@ def _page(db: Session, access: Access) -> dict[str, Any]:
         "begun": service.anything_yet(db, access.project),
         "reasons": queue.REASONS,
         "lease_seconds": leases.length(access.project).seconds,
+        **service.key_sheet(access.project, access.user),
     }
 
 

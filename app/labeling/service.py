@@ -1,9 +1,9 @@
 """What the label pages show beside the task (progress, guidelines), and what they send."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -11,9 +11,14 @@ from sqlalchemy.orm import Session
 
 from app.core.errors import InvalidInput, Problem
 from app.core.forms import Field, segments_of
+from app.core.keys import COMMANDS, LAYOUTS
 from app.core.projects import settings_of
 from app.core.records import Assignment, Guideline, Project, Task, User
 
+MOST_KEYS = 16
+"""Tasks that one page may name in a request."""
+GROUPS = (("around", "Around it"), ("reading", "Reading"), ("palate", "Palate"))
+"""Headings of the key sheet; the keys that answer stand before them, as the form on the screen has them."""
 LONGEST = 24 * 60 * 60 * 1000
 """Milliseconds; a longer active time is a broken clock."""
 
@@ -77,6 +82,22 @@ def guideline_changes(db: Session, project: Project, user: User) -> Changes | No
     return Changes(known.version, lines)
 
 
+def key_sheet(project: Project, user: User) -> dict[str, Any]:
+    """What the sheet of keys tells: every command by group, the layout, and whether one key sends."""
+    return {
+        "asks_first": asks_first(project, user),
+        "commands": COMMANDS,
+        "key_groups": GROUPS,
+        "layout": dict(LAYOUTS).get(user.preferences.get("keys", ""), "Standard").partition(":")[0],
+    }
+
+
+def asks_first(project: Project, user: User) -> bool:
+    """Whether an answer is marked first and sent with Enter: the person's choice, else the project's."""
+    chosen = user.preferences.get("sending", "project")
+    return settings_of(project).ask_before_sending if chosen == "project" else chosen == "ask"
+
+
 def anything_yet(db: Session, project: Project) -> bool:
     """Whether the project ever had a task: an empty pool means something else before the first one."""
     return db.scalar(select(Task.id).where(Task.project_id == project.id).limit(1)) is not None
@@ -114,6 +135,11 @@ def sent(form: Mapping[str, str]) -> Sent:
         active_ms=_milliseconds(form.get("active_ms", "")),
         input_method=method if method in ("key", "pointer") else None,
     )
+
+
+def keys_of(given: Sequence[object]) -> list[UUID]:
+    """The keys that a posted form carries, one for each task on its page; raises InvalidInput."""
+    return [_uuid({"key": str(one)}, "key") for one in given[:MOST_KEYS]]
 
 
 def _uuid(form: Mapping[str, str], name: str) -> UUID:

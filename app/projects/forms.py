@@ -56,6 +56,12 @@ SECTIONS: list[tuple[str, str, list[Setting]]] = [
             Setting("pool.answers_per_task", "People per task", "How many must answer before it is done."),
             Setting("pool.lease_minutes", "Lease in minutes", "How long a task is kept for one person."),
             Setting("daily_goal", "Daily goal", "Labels per person and day, shown as progress. 0 shows none."),
+            Setting(
+                "ask_before_sending",
+                "Ask before sending",
+                "One key marks an answer, Enter sends it. Each person may choose otherwise.",
+                box=True,
+            ),
         ],
     ),
     (

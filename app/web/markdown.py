@@ -40,13 +40,13 @@ CLASS = re.compile(r"(?:[a-z][a-z0-9]{0,2}|picture|left|center|right|mathd?)")
 def to_html(text: str) -> Markup:
     """Safe HTML of a Markdown text, for people to read. Equal texts are rendered once (the newest 2,000 are kept)."""
     if len(text) > MOST_TEXT:
-        return Markup("<pre><code>{}</code></pre>").format(text)
+        return Markup('<pre tabindex="0"><code>{}</code></pre>').format(text)
     return _cached(text)
 
 
 def plain(text: str) -> Markup:
     """The text exactly as it was written, escaped, in a block that keeps its line breaks."""
-    return Markup("<pre><code>{}</code></pre>").format(text)
+    return Markup('<pre tabindex="0"><code>{}</code></pre>').format(text)
 
 
 @lru_cache(maxsize=2_000)
@@ -63,7 +63,8 @@ def _clean(html: str) -> str:
         attribute_filter=_filter,
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener noreferrer nofollow",
-        set_tag_attribute_values={"a": {"target": "_blank"}},
+        # What may scroll by itself can be reached and scrolled with the keyboard.
+        set_tag_attribute_values={"a": {"target": "_blank"}, "pre": {"tabindex": "0"}, "table": {"tabindex": "0"}},
     )
 
 

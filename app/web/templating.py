@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
 
+from app.core.keys import key_map
 from app.core.settings import ROOT
 from app.web.flash import forget, heard
 from app.web.markdown import plain, to_html
@@ -40,7 +41,8 @@ def make_environment(files: VersionedFiles, *, strict: bool = False) -> Environm
 
 
 def render(request: Request, template: str, /, status: int = 200, **context: Any) -> HTMLResponse:
-    """A page or fragment with everything the frame needs: user, csrf_token, project, role, theme, path, flash.
+    """A page or fragment with everything the frame needs: user, keys, csrf_token, project, role, theme,
+    path, flash.
 
     Looks nothing up: who asks was found by current_user or member before.
     """
@@ -62,6 +64,7 @@ def frame(request: Request) -> dict[str, Any]:
         "request": request,
         "user": user,
         "preferences": preferences,
+        "keys": key_map(preferences),
         "theme": preferences.get("theme", "auto"),
         "csrf_token": csrf_token(request),
         "project": getattr(request.state, "shown_project", None),

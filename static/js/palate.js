@@ -9,6 +9,29 @@ document.addEventListener("htmx:configRequest", (event) => {
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { xhr } = event.detail;
   if (xhr.status === 401) location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
+  else kept = stateOf(event.detail.target);
+});
+
+// A part that is fetched again keeps what had the focus and what was unfolded in it: the same kind of thing with the same
+// words. (What has an id, htmx keeps by itself.)
+let kept = null;
+
+function nameOf(element) { return `${element.tagName} ${element.getAttribute("href") ?? ""} ${element.textContent.trim()}`; }
+
+function stateOf(target) {
+  const { activeElement } = document;
+  const folds = [...target.querySelectorAll("details > summary")].map((one) => [nameOf(one), one.parentElement.open]);
+  return { id: target.id, folds: new Map(folds), focused: target.contains(activeElement) && !activeElement.id ? nameOf(activeElement) : null };
+}
+
+document.addEventListener("htmx:afterSwap", () => {
+  const part = kept && document.getElementById(kept.id);
+  for (const summary of part?.querySelectorAll("details > summary") ?? []) {
+    const open = kept.folds.get(nameOf(summary));
+    if (open !== undefined) summary.parentElement.open = open;
+  }
+  if (part && kept.focused) [...part.querySelectorAll("a, button, summary, [tabindex]")].find((one) => nameOf(one) === kept.focused)?.focus({ preventScroll: true });
+  kept = null;
 });
 
 document.addEventListener("click", (event) => {

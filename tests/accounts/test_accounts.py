@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from app.accounts import passwords, service, throttle
 from app.core.database import UnitOfWork
 from app.core.errors import TooMany
+from app.core.keys import STANDARD
 from app.core.people import make_invite, token_hash
 from app.core.records import Membership, SignInAttempt, User, WebSession
 from app.core.settings import Settings
@@ -265,8 +266,8 @@ def test_own_settings_are_kept_and_checked(client: TestClient, db: Session, make
         theme="dark",
         face="sans",
         size="20",
-        keys="off",
     )
+    post(client, "/settings/keys", page="/settings", keys="off", break_minutes="45")
     page = client.get("/settings").text
     assert "Saved." in page
     assert re.search(r'<html[^>]*data-theme="dark"[^>]*data-face="sans"[^>]*data-size="20"', page)
@@ -277,6 +278,7 @@ def test_own_settings_are_kept_and_checked(client: TestClient, db: Session, make
         "face": "sans",
         "size": 20,
         "keys": "off",
+        "break_minutes": 45,
     }
     wrong = post(client, "/settings", page="/settings", name="Kim", theme="pink", size="99")
     assert wrong.status_code == 422
@@ -292,3 +294,33 @@ def test_a_form_cannot_set_what_it_does_not_show(client: TestClient, db: Session
     row = db.get_one(User, user.id)
     assert (row.owner, row.email) == (False, user.email)
     db.execute(delete(SignInAttempt))
+
+
+def test_keys_of_ones_own_are_checked_on_the_server(client: TestClient, db: Session, make_user: Make) -> None:
+    user = make_user()
+    sign_in(client, user)
+    own = {f"own__{name}": key for name, key in STANDARD.items()}
+    at = {"page": "/settings", "keys": "own", "sending": "ask", "break_minutes": "30"}
+    taken = post(client, "/settings/keys", **at, **{**own, "own__skip": "z"})
+    assert taken.status_code == 422
+    assert "Z is the key of “Undo, up to 50 back” already." in taken.text
+    assert re.search(r'name="own.skip"[^>]*value="z"', taken.text)
+    assert '<option value="own" selected>' in taken.text
+    for wrong, said in (
+        ({"own__skip": "Tab"}, "One character, Shift"),
+        ({"keys": "dvorak"}, "Choose one of these."),
+        ({"sending": "never"}, "Choose one of these."),
+        ({"break_minutes": "-1"}, "Minutes from 0 to 240."),
+    ):
+        refused = post(client, "/settings/keys", **{**at, **own, **wrong})
+        assert (refused.status_code, said in refused.text) == (422, True), wrong
+    db.expire_all()
+    assert db.get_one(User, user.id).preferences == {}
+    assert post(client, "/settings/keys", **at, **{**own, "own__skip": "", "own__9": "q"}).status_code == 303
+    db.expire_all()
+    kept = db.get_one(User, user.id).preferences
+    assert (kept["keys"], kept["sending"], kept["break_minutes"]) == ("own", "ask", 30)
+    assert (kept["own"]["skip"], kept["own"]["9"], kept["own"]["undo"]) == ("", "q", "z")
+    post(client, "/settings", page="/settings", name="Kim", theme="dark")
+    db.expire_all()
+    assert db.get_one(User, user.id).preferences == {**kept, "theme": "dark", "face": "serif", "size": 17}

@@ -10,7 +10,7 @@ from app.web import formulas
 from app.web.markdown import ATTRIBUTES, CLASS, TAGS, to_html
 from tests.web.attacks import SLOW, TEXTS
 
-OURS = {"a": {"href", "title", "rel", "target"}}
+OURS = {"a": {"href", "title", "rel", "target"}, "pre": {"tabindex"}, "table": {"tabindex"}}
 
 
 class Seen(HTMLParser):
@@ -76,7 +76,7 @@ def test_a_picture_becomes_its_caption() -> None:
 
 def test_code_beyond_the_cap_is_shown_without_colours_and_huge_text_as_it_is() -> None:
     assert "<span" not in to_html("```python\n" + "x = 1\n" * 10_000 + "```")
-    assert to_html("<b>" * 100_000).startswith("<pre><code>&lt;b&gt;")
+    assert to_html("<b>" * 100_000).startswith('<pre tabindex="0"><code>&lt;b&gt;')
 
 
 @pytest.mark.parametrize(

@@ -1,45 +1,51 @@
-// Digits are read from the key's position, letters from the character. Dead in fields, in dialogs, with a modifier, and
-// while a key is held down.
+// What a key does stands in the page, as the server made it for this person (app/core/keys.py): {"z": "undo", …}. Dead in
+// fields, in dialogs, with a modifier, and while a key is held down.
 
-const LETTERS = {
-  z: "undo", n: "note", s: "skip", r: "report", g: "guidelines", h: "history", l: "together", m: "source", d: "differences", c: "turns",
-  "?": "keys", "[": "previous", "]": "next",
-};
+const FIELDS = "input:not([type=radio]):not([type=checkbox]), textarea, select, [contenteditable]";
 
+// commands: functions by name. answer: {special(command), cell(selector), choose(cell), reason(button)}, for what depends
+// on the form on the screen.
 export function bindKeys(commands, answer) {
-  if (document.getElementById("dock").dataset.keys === "off") {
-    document.body.classList.add("keys-off");
-    return;
-  }
+  const table = JSON.parse(document.getElementById("dock").dataset.keys);
   document.addEventListener("keydown", (event) => {
-    if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (document.querySelector("dialog[open]")) return;
+    const composed = event.isComposing || ((event.ctrlKey || event.altKey) && !event.getModifierState("AltGraph"));
+    if (composed || event.metaKey || document.querySelector("dialog[open]")) return;
     if (event.key === "Escape") { commands.leave(event); return; }
-    if (event.target.closest("input:not([type=radio]):not([type=checkbox]), textarea, select, [contenteditable]")) return;
-    const act = meaning(event, commands, answer);
+    if (event.target.closest(FIELDS) || native(event)) return;
+    const command = namesOf(event).map((name) => table[name]).find(Boolean);
+    const act = command && meaning(command, event, commands, answer);
     if (!act) return;
     event.preventDefault();
-    if (!event.repeat || event.code === "Space") act();
+    if (!event.repeat || command === "scroll") act();
   });
 }
 
-function meaning(event, commands, answer) {
-  const special = document.querySelector(".why[open]") ? null : answer.special(event);
-  if (special) return special;
-  const cell = answer.cell(nameOf(event));
-  if (cell) return () => (cell.dataset.reason ? answer.reason(cell) : answer.choose(cell));
-  if (event.code === "Space" && !event.target.closest("button, summary, a, label")) return () => commands.scroll(event);
-  const command = LETTERS[event.key] ?? LETTERS[event.key.toLowerCase()];
-  return command && (() => commands[command](event, "key"));
+// What the focused control does with this key by itself.
+function native({ key, target }) {
+  if (key === "Enter") return target.closest("button, summary, a");
+  return key === " " ? target.closest("button, summary, a, label") : key.startsWith("Arrow") && target.closest(".switch");
 }
 
-// The button that a key stands for, as a selector inside the answer form.
-function nameOf(event) {
-  const digit = /^(?:Digit|Numpad)([0-9])$/.exec(event.code)?.[1];
-  const open = document.querySelector(".why[open]");
-  if (open) return digit ? `[data-reason]:nth-of-type(${digit})` : "none";
-  if (event.key.toLowerCase() === "x") return '[data-choice$="_bad"]';
-  if (digit) return `.cell[aria-keyshortcuts~="${digit}"]`;
-  if (event.key.startsWith("Arrow")) return `.cell[aria-keyshortcuts~="${event.key}"]`;
-  return "none";
+// How the table may call this key. A digit is the key in its place, a letter the character that is typed, or, on keyboards
+// of other scripts, the Latin letter of that key.
+function namesOf({ key, code, shiftKey }) {
+  const digit = /^(?:Digit|Numpad)([0-9])$/.exec(code)?.[1];
+  if (digit && (!shiftKey || /^[0-9]$/.test(key))) return [digit];
+  if (key === " ") return ["Space"];
+  const letter = /^[a-z]$/i.test(key) ? key : /^Key([A-Z])$/.exec(code)?.[1];
+  const latin = letter && (shiftKey ? `Shift+${letter.toUpperCase()}` : letter.toLowerCase());
+  return [latin && letter === key ? latin : key.length === 1 ? key.toLowerCase() : key, latin];
+}
+
+function meaning(command, event, commands, answer) {
+  const digit = /^[0-9]$/.test(command);
+  if (digit && document.querySelector(".why[open]")) {
+    const reason = answer.cell(`[data-reason][data-press="${command}"]`);
+    return reason && (() => answer.reason(reason));
+  }
+  const special = answer.special(command);
+  if (special) return special;
+  const cell = answer.cell(`[data-choice][data-press~="${command}"]`);
+  if (cell) return () => answer.choose(cell);
+  return commands[command] && (() => commands[command](event, "key"));
 }

@@ -1,6 +1,8 @@
 // The label page. One key answers: the answer goes into the outbox, the next task is shown from memory, the server is told.
 
 import { ActiveTime } from "./active.js";
+import { Breaks } from "./breaks.js";
+import * as confirm from "./confirm.js";
 import * as drafts from "./drafts.js";
 import { prefill } from "./edit.js";
 import { bindKeys } from "./keys.js";
@@ -32,10 +34,12 @@ let shownAt = 0;
 let leaving = false;
 let fetching = false;
 let pending = null; // the task whose texts are shown while the dock still holds the answer before
+let paused = false;
 let count = Number(document.getElementById("progress").dataset.today);
 
 const outbox = new Outbox(base, dock.dataset.owner, onOutbox);
 const again = new SignInAgain(outbox, () => fill());
+const breaks = new Breaks(document.getElementById("break"), dock.dataset.owner, (words) => { said.textContent = words; });
 
 function taskOf(root) {
   const read = root.querySelector("article.task");
@@ -54,6 +58,7 @@ function show(task) {
   dock.hidden = !task;
   if (!task) {
     document.title = `Nothing to compare · ${dock.dataset.project} · Palate`;
+    nothing.querySelector("h1").focus({ preventScroll: true });
     return;
   }
   begin(task);
@@ -69,6 +74,7 @@ function begin(task) {
   }
   for (const cell of task.form.querySelectorAll(".chosen")) cell.classList.remove("chosen");
   task.form.querySelector(".why")?.removeAttribute("open");
+  confirm.clear(task.form);
   drafts.keep(task);
   if (task.form.querySelector("#note")?.value) openNote(task.form, true);
   panes.open(task.read);
@@ -114,7 +120,7 @@ function send(act, fields, cell, method) {
   if (act === "answer") document.getElementById("notices").replaceChildren();
   shown.set(task.key, task);
   if (shown.size > 4) shown.delete(shown.keys().next().value);
-  said.textContent = `${cell?.dataset.said ?? cell?.getAttribute("aria-label") ?? cell?.textContent.trim() ?? act}.`;
+  said.textContent = `${cell ? confirm.wordsOf(cell) : act}.`;
   const next = ready.shift() ?? null;
   holder.replaceChildren(...(next ? [next.read] : []));
   if (next) panes.show(next.read);
@@ -133,7 +139,46 @@ function settle() {
 
 function choose(cell, method) {
   const { choice, strength } = cell.dataset;
-  send("answer", { choice, ...(strength ? { strength } : {}) }, cell, method);
+  const now = () => send("answer", { choice, ...(strength ? { strength } : {}) }, cell, method);
+  if ("asks" in dock.dataset) mark(cell, now, method);
+  else now();
+}
+
+function mark(cell, now, method) {
+  if (!leaving && performance.now() - shownAt >= DEAD) tell(confirm.mark(cell, now, method));
+}
+
+// An arrow on a graded scale marks; where an arrow is itself an answer, it is one.
+function arrow(by) {
+  const form = current()?.form;
+  const cell = form && confirm.step(form, by);
+  if (!cell) return;
+  const { choice, strength } = cell.dataset;
+  mark(cell, () => send("answer", { choice, ...(strength ? { strength } : {}) }, cell, "key"), "key");
+}
+
+function pause() {
+  if (paused) return resume();
+  settle();
+  const keys = [current(), ...ready.splice(0)].filter(Boolean).map((task) => ["key", task.key]);
+  paused = true;
+  breaks.begin();
+  show(null);
+  nothing.hidden = true;
+  document.title = `Paused · ${dock.dataset.project} · Palate`;
+  const place = document.getElementById("paused");
+  place.hidden = false;
+  place.querySelector("button").focus({ preventScroll: true });
+  said.textContent = "Paused. Enter goes on.";
+  // Without the server the lease ends by itself; there is nothing that the person could do about it.
+  return keys.length ? outbox.post("pause", keys).catch(() => null) : null;
+}
+
+async function resume() {
+  paused = false;
+  await fill();
+  document.getElementById("paused").hidden = true;
+  if (!current()) show(null);
 }
 
 function sendRank(method) {
@@ -164,7 +209,7 @@ function keySheet() {
 }
 
 async function fill() {
-  if (fetching || edits || outbox.needs || ready.length >= AHEAD + (current() ? 0 : 1) || !navigator.onLine) return;
+  if (paused || fetching || edits || outbox.needs || ready.length >= AHEAD + (current() ? 0 : 1) || !navigator.onLine) return;
   fetching = true;
   try {
     const query = new URLSearchParams(have().map((key) => ["have", key]));
@@ -178,6 +223,7 @@ function take(html) {
   const page = new DOMParser().parseFromString(html, "text/html");
   const task = taskOf(page);
   if (!task || have().includes(task.key)) return;
+  if (paused) { outbox.post("pause", { key: task.key }).catch(() => null); return; }
   ready.push({ key: task.key, read: document.adoptNode(task.read), form: document.adoptNode(task.form) });
   if (!current()) show(ready.shift());
   if (ready.length < AHEAD) setTimeout(fill, 0);
@@ -281,7 +327,7 @@ function toast(words) {
   const box = document.createElement("div");
   box.className = "toast";
   box.textContent = words;
-  document.body.append(box);
+  document.getElementById("main").append(box);
   said.textContent = words;
   clearTimeout(toastTimer);
   toastTimer = setTimeout(() => box.remove(), 6000);
@@ -304,6 +350,7 @@ function leave() {
   const box = document.getElementById("drawer");
   if (document.activeElement?.closest("textarea, input")) document.activeElement.blur();
   else if (why) why.open = false;
+  else if (confirm.pending()) confirm.clear(current().form);
   else if (!box.hidden) drawer();
 }
 
@@ -315,6 +362,10 @@ const commands = {
   rank: (event, method) => sendRank(method),
   send: (event, method) => sendAll(method),
   preview: async () => { const words = await write.preview(base); if (words) toast(words); },
+  confirm: () => confirm.send(),
+  pause, resume,
+  left: () => arrow(-1),
+  right: () => arrow(1),
   together: panes.toggleTogether,
   source: panes.toggleSource,
   differences: () => { const words = panes.toggleDifferences(); if (words) toast(words); },
@@ -352,14 +403,16 @@ bindKeys(commands, {
   cell: (name) => current()?.form.querySelector(name),
   choose: (cell) => choose(cell, "key"),
   reason: (button) => send("report", { reason: button.dataset.reason }, button, "key"),
-  special: (event) => {
+  special: (command) => {
+    if (paused) return ["send", "pause"].includes(command) ? resume : () => {};
     const form = current()?.form;
     const several = rows.isOn(form);
-    const act = several && !rows.now(form).classList.contains("rank") ? rows.key(event, form) : rank.key(event, form);
+    const byRow = several && (command === "bad" || !rows.now(form).classList.contains("rank"));
+    const act = byRow ? rows.key(command, form) : rank.key(command, form);
     if (act) return () => tell(act());
-    if (several && event.key === "Enter" && !event.target.closest("button, summary, a")) return () => sendAll("key");
-    const sends = event.key === "Enter" && form?.dataset.field === "rank" && !event.target.closest("button, summary, a, label");
-    return sends ? () => sendRank("key") : null;
+    if (command !== "send") return null;
+    if (several) return () => sendAll("key");
+    return form?.dataset.field === "rank" && !confirm.pending() ? () => sendRank("key") : confirm.send;
   },
 });
 

@@ -41,14 +41,13 @@ export function put(form, order) {
 
 export function sentence(form) { return partsOf(form).state.tiers.map((tier) => tier.join(" and ")).join(", then "); }
 
-// What a key means here, as a function that does it and returns words for the live region; null for any other key.
-export function key(event, form) {
+// What a command means here, as a function that does it and returns words for the live region; null for any other.
+export function key(command, form) {
   const rank = form && partsOf(form);
   if (!rank) return null;
-  const digit = /^(?:Digit|Numpad)([0-9])$/.exec(event.code)?.[1];
-  if (digit === "0") return () => level(rank);
-  if (digit) return left(rank).includes(digit) ? () => place(rank, digit) : () => "";
-  if (event.key === "Backspace") return () => back(rank);
+  if (command === "0") return () => level(rank);
+  if (/^[1-9]$/.test(command)) return left(rank).includes(command) ? () => place(rank, command) : () => "";
+  if (command === "back") return () => back(rank);
   return null;
 }
 

@@ -77,19 +77,18 @@ export function pick(label, form, method) {
   return `${input.getAttribute("aria-label") ?? label.textContent.trim()}${input.checked ? "" : ", taken back"}.`;
 }
 
-// What a key means here, as a function that does it and returns words for the live region; null for any other key.
-export function key(event, form) {
-  if (event.key === "Enter") return null;
-  const digit = /^(?:Digit|Numpad)([0-9])$/.exec(event.code)?.[1];
-  if (event.key === "w" && document.getElementById("writing")) return () => { focusRow(document.getElementById("writing").closest("[data-row]")); return ""; };
-  if (event.key.toLowerCase() === "x") return press(form.querySelector(".nothing-good"), form);
+// What a command means here, as a function that does it and returns words for the live region; null for any other.
+export function key(command, form) {
+  if (command === "send") return null;
+  if (command === "write" && document.getElementById("writing")) return () => { focusRow(document.getElementById("writing").closest("[data-row]")); return ""; };
+  if (command === "bad") return press(form.querySelector(".nothing-good"), form);
   const row = now(form);
-  if (event.key === "ArrowDown" || event.key === "ArrowUp") return () => { step(row, form, event.key === "ArrowDown" ? 1 : -1); return ""; };
-  const label = row.querySelector(`[data-keys~="${digit ?? event.key}"]`);
+  if (command === "down" || command === "up") return () => { step(row, form, command === "down" ? 1 : -1); return ""; };
+  const label = row.querySelector(`[data-press~="${command}"]`);
   if (label) return press(label, form);
-  if (event.key === "ArrowLeft" || event.key === "ArrowRight") return () => shift(row, event.key === "ArrowRight" ? 1 : -1);
-  if (event.key === "Backspace") return () => clear(row);
-  return digit ? () => "" : null;
+  if (command === "left" || command === "right") return () => shift(row, command === "right" ? 1 : -1);
+  if (command === "back") return () => clear(row);
+  return /^[0-9]$/.test(command) ? () => "" : null;
 }
 
 function press(label, form) {

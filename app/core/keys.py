@@ -1,0 +1,160 @@
+"""The keys of the label page: one table of commands, the layouts, and what a person may make of them.
+
+A further command is one row here and a function of the same name in static/js/label/page.js. Keys are written as
+browsers name them: "z", "Shift+Z", "?", "Space", "ArrowLeft". A digit is the key in that place, also on keyboards that
+need Shift for it; a letter is the character that is typed.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from app.core.errors import InvalidInput, Problem
+
+Group = Literal["answer", "around", "reading", "palate"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """Something a key does. `fixed`: an arrow or Enter, which every layout keeps, also the one without single keys."""
+
+    name: str
+    key: str
+    words: str
+    group: Group
+    fixed: bool = False
+
+
+COMMANDS = (
+    *(Command(str(n), str(n), f"Answer or step {n}", "answer") for n in range(1, 10)),
+    Command("0", "0", "Same, or as good as the last", "answer"),
+    Command("bad", "x", "Both bad, or all bad", "answer"),
+    Command("left", "ArrowLeft", "The left answer", "answer", fixed=True),
+    Command("right", "ArrowRight", "The right answer", "answer", fixed=True),
+    Command("up", "ArrowUp", "The question before", "answer", fixed=True),
+    Command("down", "ArrowDown", "The next question", "answer", fixed=True),
+    Command("send", "Enter", "Send", "answer", fixed=True),
+    Command("back", "Backspace", "Take back the last place, clear a row", "answer"),
+    Command("undo", "z", "Undo, up to 50 back", "around"),
+    Command("note", "n", "Note", "around"),
+    Command("write", "w", "Write", "around"),
+    Command("skip", "s", "Skip", "around"),
+    Command("report", "r", "Report", "around"),
+    Command("pause", "p", "Pause: give the task back", "around"),
+    Command("scroll", "Space", "Scroll on, back with Shift", "reading"),
+    Command("together", "l", "Scroll together", "reading"),
+    Command("source", "m", "Source", "reading"),
+    Command("differences", "d", "Mark what differs", "reading"),
+    Command("turns", "c", "Earlier turns", "reading"),
+    Command("previous", "[", "Previous answer", "reading"),
+    Command("next", "]", "Next answer", "reading"),
+    Command("guidelines", "g", "Guidelines", "palate"),
+    Command("history", "h", "My history", "palate"),
+    Command("keys", "?", "All keys", "palate"),
+)
+STANDARD = {command.name: command.key for command in COMMANDS}
+FIXED = {command.name: command.key for command in COMMANDS if command.fixed}
+CHOOSABLE = [command for command in COMMANDS if not command.fixed]
+"""What the layout of one's own may change."""
+HOME_ROW = dict(zip("123456789", "asdfghjkl", strict=True))
+NUMBER_PAD = {"undo": "-", "bad": "*", "skip": "/"}
+LAYOUTS = [
+    ("standard", "Standard"),
+    ("home", "Home row: A S D F G H J K L are 1 to 9, commands with Shift"),
+    ("pad", "Number pad: digits, − undo, * both bad, / skip"),
+    ("own", "Own"),
+    ("off", "Off: Tab, arrows and Enter only"),
+]
+SIGNS = {
+    "ArrowLeft": "←",
+    "ArrowRight": "→",
+    "ArrowUp": "↑",
+    "ArrowDown": "↓",
+    "Backspace": "⌫",
+    "Delete": "⌦",
+    "-": "\N{MINUS SIGN}",
+}
+NAMED = {name.lower(): name for name in ("Space", "Backspace", "Delete")}
+SHIFTED = re.compile(r"shift\+\s*([a-z])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class KeyMap:
+    """Which key does what for one person. Commands without a key are not in it."""
+
+    keys: Mapping[str, str]
+
+    @property
+    def by_key(self) -> dict[str, str]:
+        """Command by key, as the page's script reads it."""
+        return {key: command for command, key in self.keys.items()}
+
+    def sign(self, command: str) -> str:
+        """What stands on the chip: "Z", "⇧Z", "←"; empty without a key."""
+        return sign_of(self.keys.get(command, ""))
+
+    def shortcuts(self, commands: str) -> str:
+        """The value of aria-keyshortcuts for commands like "left 1"; empty where none of them has a key."""
+        return " ".join(key for command in commands.split() if (key := self.keys.get(command)))
+
+
+def sign_of(key: str) -> str:
+    """A key as people write it."""
+    if key in SIGNS:
+        return SIGNS[key]
+    return key.upper() if len(key) == 1 else key.replace("Shift+", "⇧")
+
+
+def key_map(preferences: Mapping[str, Any]) -> KeyMap:
+    """The keys of a person with these stored preferences."""
+    layout = preferences.get("keys", "standard")
+    if layout == "off":
+        return KeyMap(FIXED)
+    if layout == "home":
+        shifted = {name: f"Shift+{key.upper()}" for name, key in STANDARD.items() if key.isalpha() and len(key) == 1}
+        return KeyMap({**STANDARD, **shifted, **HOME_ROW})
+    if layout == "pad":
+        return KeyMap({**STANDARD, **NUMBER_PAD})
+    return KeyMap(own_map(preferences.get("own") or {}) if layout == "own" else STANDARD)
+
+
+def own_map(chosen: Mapping[str, str]) -> dict[str, str]:
+    """The keys of somebody's own layout. A command that came later has its standard key, unless that is taken."""
+    keys = {command.name: key for command in CHOOSABLE if (key := chosen.get(command.name))}
+    taken = {*keys.values(), *FIXED.values()}
+    later = {c.name: c.key for c in CHOOSABLE if c.name not in chosen and c.key not in taken}
+    return {**keys, **later, **FIXED}
+
+
+def read_own(given: Mapping[str, str]) -> dict[str, str]:
+    """A layout that a form names, by command; empty: no key. Raises InvalidInput that names each command that fails."""
+    chosen: dict[str, str] = {}
+    problems: list[Problem] = []
+    words = {command.name: command.words for command in COMMANDS}
+    for command in CHOOSABLE:
+        key = _key(given.get(command.name, ""))
+        other = next((name for name, its in chosen.items() if key and its == key), None)
+        if key is None:
+            problems.append(
+                Problem(command.name, f"One character, Shift+ and a letter, or {', '.join(NAMED.values())}.")
+            )
+        elif other is not None:
+            problems.append(Problem(command.name, f"{sign_of(key)} is the key of “{words[other]}” already."))
+        else:
+            chosen[command.name] = key
+    if problems:
+        raise InvalidInput(problems)
+    return chosen
+
+
+def _key(given: str) -> str | None:
+    """A key as it is stored; None for what is none."""
+    given = " " if given == " " else given.strip()
+    if given == " ":
+        return "Space"
+    if shifted := SHIFTED.fullmatch(given):
+        return f"Shift+{shifted[1].upper()}"
+    if len(given) == 1:
+        return given.lower() if given.isprintable() and len(given.lower()) == 1 else None
+    return NAMED.get(given.lower(), "" if not given else None)

@@ -1,0 +1,72 @@
+"""Layouts of keys: complete, without a key taken twice, and refused where they are not."""
+
+import pytest
+
+from app.core.errors import InvalidInput
+from app.core.keys import CHOOSABLE, COMMANDS, FIXED, LAYOUTS, STANDARD, key_map, own_map, read_own, sign_of
+
+NAMES = [command.name for command in COMMANDS]
+
+
+@pytest.mark.parametrize("layout", [name for name, _ in LAYOUTS])
+def test_every_layout_gives_no_key_to_two_commands(layout: str) -> None:
+    keys = key_map({"keys": layout})
+    assert len(keys.by_key) == len(keys.keys)
+    assert set(FIXED.items()) <= set(keys.keys.items())
+    assert set(keys.keys) == (set(FIXED) if layout == "off" else set(NAMES))
+
+
+def test_the_layouts_are_those_that_are_described() -> None:
+    home, pad = key_map({"keys": "home"}), key_map({"keys": "pad"})
+    assert [home.keys[str(n)] for n in range(1, 10)] == list("asdfghjkl")
+    assert (home.keys["undo"], home.keys["bad"], home.keys["keys"]) == ("Shift+Z", "Shift+X", "?")
+    assert (pad.keys["undo"], pad.keys["bad"], pad.keys["skip"], pad.keys["7"]) == ("-", "*", "/", "7")
+    assert key_map({}).keys == STANDARD
+    assert key_map({"keys": "of an older release"}).keys == STANDARD
+
+
+def test_a_key_is_read_as_people_and_browsers_write_it() -> None:
+    given = {"undo": " U ", "note": "shift+k", "skip": "", "scroll": " ", "back": "backspace", "keys": "é"}
+    read = read_own(given)
+    assert {name: read[name] for name in given} == {
+        "undo": "u",
+        "note": "Shift+K",
+        "skip": "",
+        "scroll": "Space",
+        "back": "Backspace",
+        "keys": "é",
+    }
+    assert set(read) == {command.name for command in CHOOSABLE}
+
+
+@pytest.mark.parametrize(
+    "bad", ["ab", "Enter", "Tab", "ArrowLeft", "Shift+1", "Ctrl+A", "\n\t.x", "\x07", "F5", "Escape"]
+)
+def test_what_is_no_key_is_refused(bad: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        read_own({"note": bad})
+    assert [problem.field for problem in refused.value.problems] == ["note"]
+    assert "One character" in refused.value.problems[0].message
+
+
+def test_a_key_taken_twice_names_the_other_command() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        read_own({"note": "q", "undo": "Q", "skip": "q", "report": "w"})
+    assert [(problem.field, problem.message) for problem in refused.value.problems] == [
+        ("note", "Q is the key of “Undo, up to 50 back” already."),
+        ("skip", "Q is the key of “Undo, up to 50 back” already."),
+    ]
+
+
+def test_a_command_that_came_later_has_its_standard_key_unless_that_is_taken() -> None:
+    chosen = {command.name: command.key for command in CHOOSABLE if command.name != "pause"}
+    assert own_map(chosen)["pause"] == "p"
+    assert "pause" not in own_map({**chosen, "note": "p"})
+    assert "note" not in own_map({**chosen, "note": ""})
+
+
+@pytest.mark.parametrize(
+    ("key", "sign"), [("z", "Z"), ("Shift+Z", "⇧Z"), ("ArrowLeft", "←"), ("Space", "Space"), ("?", "?"), ("", "")]
+)
+def test_signs(key: str, sign: str) -> None:
+    assert sign_of(key) == sign
