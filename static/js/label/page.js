@@ -158,6 +158,7 @@ function arrow(by) {
 }
 
 function pause() {
+  if (edits) return undefined;
   if (paused) return resume();
   settle();
   const keys = [current(), ...ready.splice(0)].filter(Boolean).map((task) => ["key", task.key]);
