@@ -60,6 +60,7 @@ AROUND = (
     Task.id.label("task_id"),
     Task.strategy,
     Task.gold,
+    Task.repeat_of,
     Prompt.split,
     Prompt.external_id,
     Prompt.content_hash,
