@@ -165,6 +165,8 @@ async function fill() {
 function take(html) {
   const page = new DOMParser().parseFromString(html, "text/html");
   const task = taskOf(page);
+  const why = page.getElementById("nothing");
+  if (why) nothing.replaceChildren(...why.childNodes);
   if (!task || have().includes(task.key)) return;
   ready.push({ key: task.key, read: document.adoptNode(task.read), form: document.adoptNode(task.form) });
   if (!current()) show(ready.shift());
