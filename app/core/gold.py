@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, aliased
 from app.core.answers import fields_of
 from app.core.errors import Conflict
 from app.core.forms import Choose, Compare, Field, Rank
+from app.core.lanes import NO_KEY
 from app.core.records import Assignment, Preference, Task, TaskSegment, User, record
 from app.core.records.base import Json
 
@@ -120,7 +121,7 @@ def unmake_gold(db: Session, task_id: int, by: User) -> Task:
 
 
 def _locked(db: Session, task_id: int) -> Task:
-    return db.get_one(Task, task_id, with_for_update=True, populate_existing=True)
+    return db.get_one(Task, task_id, with_for_update=NO_KEY, populate_existing=True)
 
 
 def _set(db: Session, task: Task, gold: Json, by: User) -> Task:

@@ -3,7 +3,7 @@
 Each lane is one statement on an index of its own, so that a claim reads a few rows however many tasks wait
 (tests/core/test_queue_plan.py). One statement finds and locks a task, a second one, which sees everything committed
 before the lock was given, checks the places again and takes one. In a single statement the count could be older than
-the lock.
+the lock. Tasks are locked "for no key update", so that nobody who only refers to one (a repeat, an assignment) waits.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,8 @@ from sqlalchemy.orm import Session
 
 from app.core import sides
 
+NO_KEY = {"key_share": True}
+"""How a task is locked through the ORM: for no key update."""
 REPEAT_AFTER = 20
 """A task is repeated when the person has answered at least so many others since."""
 REPEAT_AMONG = 500
@@ -39,12 +41,12 @@ with named as materialized (
     select t.id from tasks t
     where t.project_id = :project and t.state = 'open' and t.assignees @> cast(array[:user] as bigint[])
       and t.id <> all(:full) and {fits} and {has a place}
-    order by t.priority desc, t.id limit 1 for update of t {lock}),
+    order by t.priority desc, t.id limit 1 for no key update of t {lock}),
   anyone as materialized (
     select t.id from tasks t
     where not exists (select from named) and t.project_id = :project and t.state = 'open' and t.assignees is null
       and t.id <> all(:full) and {fits} and {has a place}
-    order by t.priority desc, t.id limit 1 for update of t {lock})
+    order by t.priority desc, t.id limit 1 for no key update of t {lock})
 select c.id, {shown}
 from (select id from named union all select id from anyone) c"""
 _GOLD = """
@@ -117,9 +119,15 @@ def find_next(
     With `wait`, what others have locked for a moment is waited for; safe only for who has locked nothing.
     """
     place = {"project": project_id, "user": user_id, "full": list(full), "have": list(have)}
+    # A row that changed while it was being locked is passed over and stays locked. Who then waits for others must let
+    # go of these first: the others may wait for them.
+    savepoint = db.connection().begin_nested() if wait else None
     row = db.execute(NEXT_FREE, place).one_or_none()
-    if row is None and wait:
+    if row is None and savepoint is not None:
+        savepoint.rollback()
         row = db.execute(NEXT_WAITING, place).one_or_none()
+    elif savepoint is not None:
+        savepoint.commit()
     return Found(row) if row is not None else None
 
 

@@ -20,6 +20,7 @@ from app.core.answers import Act, Outcome, fields_of, rows_of, spent, stored, ta
 from app.core.errors import Conflict, NotFound
 from app.core.forms import Field, parse_answers, sentence_of
 from app.core.handout import MOST_LEASES, next_task
+from app.core.lanes import NO_KEY
 from app.core.projects import settings_of
 from app.core.records import Assignment, Project, Task, User
 from app.core.records.audit import record
@@ -168,7 +169,7 @@ def withdraw_stale(db: Session, project: Project, deployment_id: int | None) -> 
             Task.deployment_id.is_distinct_from(deployment_id),
             ~begun,
         )
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
     )
     changed = db.execute(
         update(Task).where(Task.id.in_(stale)).values(state="withdrawn").returning(Task.id),
@@ -183,8 +184,10 @@ def _locked(db: Session, user: User, key: UUID) -> tuple[Task, Assignment]:
     task_id = db.scalar(select(Assignment.task_id).where(*mine))
     if task_id is None:
         raise NotFound("This task is not yours, or it was taken back. Nothing was stored.")
-    task = db.get_one(Task, task_id, with_for_update=True, populate_existing=True)
-    assignment = db.scalar(select(Assignment).where(*mine).with_for_update().execution_options(populate_existing=True))
+    task = db.get_one(Task, task_id, with_for_update=NO_KEY, populate_existing=True)
+    assignment = db.scalar(
+        select(Assignment).where(*mine).with_for_update(key_share=True).execution_options(populate_existing=True)
+    )
     if assignment is None:
         raise NotFound("This answer was taken back a moment ago, in another window.")
     return task, assignment

@@ -12,6 +12,7 @@ from app.core.answers import fields_of
 from app.core.errors import InvalidInput, NotFound, Problem
 from app.core.forms import Choose, Compare, Field, PreferenceDraft, Rank, sentence_of
 from app.core.gold import ORDERING
+from app.core.lanes import NO_KEY
 from app.core.records import Assignment, Membership, Preference, Project, Prompt, Task, User, record
 from app.core.records.base import Json
 from app.core.served import texts_of
@@ -166,7 +167,7 @@ def keep_for(
     members = set(db.scalars(select(Membership.user_id).where(Membership.project_id == project.id)))
     if chosen - members:
         raise InvalidInput([Problem("people", "Only members of this project can be chosen.")])
-    task = db.get_one(Task, task_of(db, project, task_id).id, with_for_update=True, populate_existing=True)
+    task = db.get_one(Task, task_of(db, project, task_id).id, with_for_update=NO_KEY, populate_existing=True)
     if task.repeat_of is not None:
         raise InvalidInput([Problem("people", "A repeated task stays with its person.")])
     task.priority, task.assignees = int(given), sorted(chosen) or None

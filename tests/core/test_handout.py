@@ -16,22 +16,12 @@ from app.core.records import Assignment, Membership, Preference, Project, Task, 
 from app.core.snapshots import take_snapshot
 from app.core.standing import standing
 from tests import factories
+from tests.core.luck import Luck
 
 A = {"overall": {"choice": "a"}}
 MIXED = {"gold_rate": 0.2, "repeat_rate": 0.2}
 GOLD, REPEAT, ORDINARY = 0.0, 0.3, 0.9
 """What the draw of a hand-out may give at these rates."""
-
-
-class Luck(random.Random):
-    """Chance that always falls the same way; orders of sides come from it too."""
-
-    def __init__(self, always: float) -> None:
-        super().__init__(7)
-        self.always = always
-
-    def random(self) -> float:
-        return self.always
 
 
 @pytest.fixture
