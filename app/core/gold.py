@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, aliased
 from app.core.answers import fields_of
 from app.core.errors import Conflict
 from app.core.forms import Choose, Compare, Field, Rank
+from app.core.forms.field import preference_of
 from app.core.lanes import NO_KEY
 from app.core.records import Assignment, Preference, Task, TaskSegment, User, record
 from app.core.records.base import Json
@@ -85,10 +86,12 @@ def make_gold(db: Session, task_id: int, answer: Mapping[str, Any], by: User) ->
     Raises InvalidInput for an answer that does not fit the form, Conflict for a repeat.
     """
     task = _locked(db, task_id)
-    segments = db.scalars(select(func.count()).where(TaskSegment.task_id == task.id)).one()
+    count = db.scalars(select(func.count()).where(TaskSegment.task_id == task.id)).one()
     field = gold_field(db, task)
-    weakest = {"strength": "1"} if isinstance(field, Compare) and field.strength else {}
-    [draft] = field.parse({**weakest, **answer}, segments)
+    if isinstance(field, Compare):  # how much better, and in which respects, is no part of it
+        field = field.model_copy(update={"strength": 0, "aspects": []})
+    draft = preference_of(field.parse(answer, [""] * count), field.key)
+    assert draft is not None  # noqa: S101  (these fields always give one)
     return _set(db, task, {"field": draft.field, "outcome": draft.outcome, "tiers": draft.tiers}, by)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.core.answers import fields_of
 from app.core.errors import InvalidInput, NotFound, Problem
-from app.core.forms import Choose, Compare, Field, PreferenceDraft, Rank, sentence_of
+from app.core.forms import Choose, Compare, Field, PreferenceDraft, Rank, names_of, sentence_of
 from app.core.gold import ORDERING
 from app.core.lanes import NO_KEY
 from app.core.records import Assignment, Membership, Preference, Project, Prompt, Task, User, record
@@ -122,7 +122,7 @@ def opened(db: Session, project: Project, task_id: int) -> Opened:
         task=task,
         messages=db.get_one(Prompt, task.prompt_id).messages,
         texts=[texts[position] for position in sorted(texts)],
-        names=fields_of(db, task)[0].names,
+        names=names_of(fields_of(db, task)),
         choices=_choices(field),
         by_order=isinstance(field, Rank),
         said=said.most_common(),
@@ -188,7 +188,7 @@ def sentence(db: Session, task: Task, said: Json) -> str:
     fields = fields_of(db, task)
     outcome: Any = said.get("outcome", "prefer")
     draft = PreferenceDraft(said.get("field", fields[0].key), outcome, said["tiers"], said.get("strength"))
-    return sentence_of(fields, draft)
+    return sentence_of(fields, [draft])
 
 
 def excerpt(text: str) -> str:

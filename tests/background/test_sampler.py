@@ -261,7 +261,7 @@ def test_the_strategy_is_the_projects_and_stored(
     )
     made = db.execute(written).all()
     assert len(made) >= 8
-    assert {tuple(sorted(models)) for models, _ in made} == {(before, new.id)}
+    assert {frozenset(models) for models, _ in made} == {frozenset((before, new.id))}
     assert {prompts for _, prompts in made} == {1}
     places = db.scalars(
         select(TaskSegment.position)

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core import queue
-from app.core.records import Assignment, Preference, Project, Protocol, Task, User
+from app.core.records import Assignment, Preference, Project, Prompt, Protocol, Task, User
 from app.insights import quality
 from tests import factories
 from tests.loop_browser import Person, sign_in
@@ -149,7 +149,7 @@ def test_accuracy_and_consistency_of_each_person(
     for same in (True, False):
         old = factories.make_task(db, factories.make_prompt(db, project))
         factories.make_preference(db, old, lee)
-        again = factories.make_task(db, db.get_one(factories.Prompt, old.prompt_id), people=[lee])
+        again = factories.make_task(db, db.get_one(Prompt, old.prompt_id), people=[lee])
         again.repeat_of = old.id
         factories.make_preference(db, again, lee, tiers=[[0], [1]] if same else [[1], [0]])
     db.query(Task).update({"gold_at": None})
