@@ -27,7 +27,7 @@ from tests import factories
 from tests.core.luck import Luck
 
 PEOPLE = st.integers(0, 2)
-AFTER = 2
+AFTER = 1
 """How many others lie between a task and its repeat."""
 CHOICES = st.sampled_from(["a", "b", "same", "both_bad"])
 
@@ -57,7 +57,7 @@ class Queue(RuleBasedStateMachine):
         self.named = factories.make_task(self.db, prompt, people=[self.people[0]], answers_needed=2).id
         pair = [factories.make_completion(self.db, prompt, "Mine.", user=self.people[1])]
         pair.append(factories.make_completion(self.db, prompt, "Not mine."))
-        self.written = factories.make_task(self.db, prompt, pair, answers_needed=2).id
+        self.written = factories.make_task(self.db, prompt, pair, answers_needed=2, priority=1).id
         self.gold = {factories.make_gold(self.db, self.project, factories.make_user(self.db)).id for _ in range(2)}
 
     def task_of(self, served: queue.Served) -> int:
