@@ -12,6 +12,7 @@ from app.core.database import close, connect, unit_of_work
 from app.core.settings import Settings
 from app.data import routes as data
 from app.insights import routes as insights
+from app.insights import task_routes as tasks
 from app.labeling import routes as labeling
 from app.projects import routes as projects
 from app.serving import routes as serving
@@ -22,7 +23,7 @@ from app.web.security import MOST_BODY, Shield, guard
 from app.web.static import VersionedFiles
 from app.web.templating import make_environment
 
-SLICES = (accounts, projects, labeling, data, training, serving, insights)
+SLICES = (accounts, projects, labeling, data, training, serving, insights, tasks)
 
 
 class Palate(FastAPI):

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import case, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app.core import registry
 from app.core.database import UnitOfWork
@@ -24,6 +24,7 @@ from app.core.projects import ProjectSettings, protocol_of, settings_of
 from app.core.queue import withdraw_stale
 from app.core.records import (
     DeploymentPolicy,
+    Model,
     Project,
     Prompt,
     Round,
@@ -33,13 +34,14 @@ from app.core.records import (
     Trajectory,
 )
 from app.core.records.base import Json
+from app.core.snapshots import is_ordinary
 from app.core.splits import text_hash
+from app.core.strategies import STRATEGIES, Pool, Strategy
 from app.web.policy_client import Answer, PolicyClient
 
 log = logging.getLogger(__name__)
 TOGETHER = 8
 """Prompts whose requests are in flight at once."""
-STRATEGY = "uniform"
 Shown = tuple[int, tuple[int, ...]]
 """A task to be: its prompt, and the trajectories it shows."""
 
@@ -73,6 +75,11 @@ class Plan:
         """How many to write for a prompt: enough for one task at least."""
         return max(self.settings.pool.completions_per_prompt, self.segments)
 
+    @property
+    def strategy(self) -> Strategy:
+        """What goes together into tasks, and for which prompts first."""
+        return STRATEGIES[self.settings.pool.strategy]
+
 
 @dataclass
 class Sampler:
@@ -99,7 +106,7 @@ class Sampler:
         return made
 
     def plan(self, db: Session, project_id: int) -> Plan | None:
-        """Which prompts come next: those with the fewest tasks of the live policy. None where nothing is to do."""
+        """Which prompts come next, as the project's strategy says. None where nothing is to do."""
         project = db.get_one(Project, project_id)
         live = registry.live(db, project_id)
         if project.paused_at is not None or project.archived_at is not None or live is None:
@@ -113,36 +120,43 @@ class Sampler:
             return None
         protocol = protocol_of(db, project)
         segments = segments_of(parse_protocol(protocol.fields))
-        per_prompt = len(groups(range(max(settings.pool.completions_per_prompt, segments)), segments))
-        prompts = self._next_prompts(db, project_id, live.model_id, min(TOGETHER, -(-missing // per_prompt)))
+        strategy = STRATEGIES[settings.pool.strategy]
+        full = Pool(0, fresh=range(max(settings.pool.completions_per_prompt, segments)))
+        count = min(TOGETHER, -(-missing // len(strategy.groups(full, segments))))
+        prompts = self._next_prompts(db, project_id, live.model_id, strategy, count)
         return Plan(project_id, project.slug, settings, live, prompts, missing, protocol.id, segments)
 
-    def _next_prompts(self, db: Session, project_id: int, model_id: int, count: int) -> list[Wanted]:
-        tasks = (
-            select(Task.prompt_id, func.count(Task.id).label("tasks"))
-            .join(DeploymentPolicy, DeploymentPolicy.deployment_id == Task.deployment_id)
-            .where(Task.project_id == project_id, DeploymentPolicy.model_id == model_id)
-            .group_by(Task.prompt_id)
-            .subquery()
-        )
+    def _next_prompts(
+        self, db: Session, project_id: int, model_id: int, strategy: Strategy, count: int
+    ) -> list[Wanted]:
         written = (
             select(Trajectory.prompt_id, func.count(Trajectory.id).label("texts"))
             .where(Trajectory.project_id == project_id, Trajectory.model_id == model_id)
             .group_by(Trajectory.prompt_id)
             .subquery()
         )
-        rows = db.execute(
-            select(Prompt.id, func.coalesce(tasks.c.tasks, 0), func.coalesce(written.c.texts, 0))
-            .outerjoin(tasks, tasks.c.prompt_id == Prompt.id)
-            .outerjoin(written, written.c.prompt_id == Prompt.id)
-            .where(
-                Prompt.project_id == project_id, Prompt.archived_at.is_(None), Prompt.split.in_(("train", "validation"))
+        texts: dict[int, int] = dict(
+            iter(
+                db.execute(
+                    select(Prompt.id, func.coalesce(written.c.texts, 0))
+                    .outerjoin(written, written.c.prompt_id == Prompt.id)
+                    .where(
+                        Prompt.project_id == project_id,
+                        Prompt.archived_at.is_(None),
+                        Prompt.split.in_(("train", "validation")),
+                    )
+                )
             )
-        ).all()
-        waiting = sorted(rows, key=lambda row: (row[1] + self.fruitless[model_id, row[0]], _scatter(row[0]), row[0]))
+        )
+        tasks, labels = _tasks(db, project_id, model_id), _labels(db, project_id) if strategy.needs_labels else {}
+
+        def turn(prompt_id: int) -> tuple[int, str, int]:
+            pool = Pool(prompt_id, tasks=tasks.get(prompt_id, 0), labels=labels.get(prompt_id, 0))
+            return strategy.turn(pool) + self.fruitless[model_id, prompt_id], _scatter(prompt_id), prompt_id
+
         chosen = {
-            prompt_id: seed_of(model_id, prompt_id, texts + self.fruitless[model_id, prompt_id])
-            for prompt_id, _, texts in waiting[:count]
+            prompt_id: seed_of(model_id, prompt_id, texts[prompt_id] + self.fruitless[model_id, prompt_id])
+            for prompt_id in sorted(texts, key=turn)[:count]
         }
         messages = dict(iter(db.execute(select(Prompt.id, Prompt.messages).where(Prompt.id.in_(chosen)))))
         return [Wanted(prompt_id, messages[prompt_id], seed) for prompt_id, seed in chosen.items()]
@@ -176,9 +190,12 @@ class Sampler:
             if live is None or answer.deployment_id != live.deployment_id or answer.model_id != live.model_id:
                 continue
             new = _store_completions(db, plan, wanted, answer)
-            spare = _unpaired(db, wanted.prompt_id, live.model_id)
-            random.Random(wanted.seed).shuffle(spare)  # noqa: S311  (repeatable on purpose)
-            found = [(wanted.prompt_id, group) for group in groups(spare, plan.segments)]
+            draw = random.Random(wanted.seed)  # noqa: S311  (repeatable on purpose)
+            fresh = _unpaired(db, wanted.prompt_id, live.model_id)
+            draw.shuffle(fresh)
+            others = _others(db, wanted.prompt_id, live.model_id, draw) if plan.strategy.needs_others else []
+            pool = Pool(wanted.prompt_id, fresh, others)
+            found = [(wanted.prompt_id, group) for group in plan.strategy.groups(pool, plan.segments)]
             if not new or not found:
                 self.fruitless[live.model_id, wanted.prompt_id] += 1
             made.append(found)
@@ -219,30 +236,6 @@ def open_tasks(db: Session, project_id: int, model_id: int) -> tuple[int, int]:
         .where(Task.project_id == project_id, Task.state == "open")
     ).one()
     return ours, others
-
-
-def groups(completions: Sequence[int], size: int) -> list[tuple[int, ...]]:
-    """What tasks of `size` answers show: for two a ring of pairs, for more groups in which each completion stands once.
-
-    A group already compares each text with `size` − 1 others. What is left over waits for the next completions.
-    """
-    if size == 0:
-        return [()]
-    if size == 2:
-        return list(ring(completions))
-    return [tuple(completions[start : start + size]) for start in range(0, len(completions) - size + 1, size)]
-
-
-def ring(completions: Sequence[int]) -> list[tuple[int, int]]:
-    """Pairs of neighbours on a ring, every other one first: each completion stands in two pairs (of two: in one).
-
-    Writing costs a model seconds, judging costs a person seconds: so each text is judged twice, against two others.
-    """
-    count = len(completions)
-    if count <= 2:
-        return [(completions[0], completions[1])] if count == 2 else []
-    turns = [*range(0, count, 2), *range(1, count, 2)]
-    return [(completions[i], completions[(i + 1) % count]) for i in turns]
 
 
 def seed_of(model_id: int, prompt_id: int, number: int) -> int:
@@ -315,6 +308,51 @@ def _unpaired(db: Session, prompt_id: int, model_id: int) -> list[int]:
     )
 
 
+def _others(db: Session, prompt_id: int, model_id: int, draw: random.Random) -> list[int]:
+    """Completions of other versions for one prompt: first those that never stood beside this one, the newest first."""
+    mine, beside = aliased(Trajectory), aliased(TaskSegment)
+    met = (
+        select(TaskSegment.task_id)
+        .join(beside, beside.task_id == TaskSegment.task_id)
+        .join(mine, mine.id == beside.trajectory_id)
+        .where(TaskSegment.trajectory_id == Trajectory.id, mine.model_id == model_id)
+        .exists()
+    )
+    rows = list(
+        db.execute(
+            select(met, Model.version, Trajectory.id)
+            .join(Model, Model.id == Trajectory.model_id)
+            .where(Trajectory.prompt_id == prompt_id, Trajectory.model_id != model_id, Model.role == "policy")
+            .order_by(Trajectory.id)
+        )
+    )
+    draw.shuffle(rows)
+    rows.sort(key=lambda row: (row[0], -row[1]))
+    return [row[2] for row in rows]
+
+
+def _tasks(db: Session, project_id: int, model_id: int) -> dict[int, int]:
+    """Tasks of this policy by prompt."""
+    rows = db.execute(
+        select(Task.prompt_id, func.count(Task.id))
+        .join(DeploymentPolicy, DeploymentPolicy.deployment_id == Task.deployment_id)
+        .where(Task.project_id == project_id, DeploymentPolicy.model_id == model_id)
+        .group_by(Task.prompt_id)
+    )
+    return dict(iter(rows))
+
+
+def _labels(db: Session, project_id: int) -> dict[int, int]:
+    """Answers to ordinary tasks by prompt, those included that open tasks still wait for."""
+    wanted = func.greatest(Task.answers, case((Task.state == "open", Task.answers_needed), else_=0))
+    rows = db.execute(
+        select(Task.prompt_id, func.sum(wanted))
+        .where(Task.project_id == project_id, is_ordinary())
+        .group_by(Task.prompt_id)
+    )
+    return dict(iter(rows))
+
+
 def _turns(made: list[list[Shown]]) -> list[list[Shown]]:
     """Each prompt's first task, then each one's second …, so that people do not meet one prompt twice in a row."""
     longest = max((len(found) for found in made), default=0)
@@ -327,7 +365,7 @@ def _make_tasks(db: Session, plan: Plan, deployment_id: int | None, shown: Seque
             project_id=plan.project_id,
             prompt_id=prompt_id,
             protocol_id=plan.protocol_id,
-            strategy=STRATEGY,
+            strategy=plan.strategy.name,
             deployment_id=deployment_id,
             answers_needed=plan.settings.pool.answers_per_task,
         )

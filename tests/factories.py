@@ -12,6 +12,7 @@ from argon2 import PasswordHasher
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.core import gold
 from app.core.records import (
     Assignment,
     Deployment,
@@ -126,14 +127,21 @@ def make_policy(db: Session, project: Project, *, version: int = 0, live: bool =
 
 
 def make_completion(
-    db: Session, prompt: Prompt, text: str, *, model: Model | None = None, deployment: Deployment | None = None
+    db: Session,
+    prompt: Prompt,
+    text: str,
+    *,
+    model: Model | None = None,
+    deployment: Deployment | None = None,
+    user: User | None = None,
 ) -> Trajectory:
-    """A one-step trajectory with this text."""
+    """A one-step trajectory with this text, by a model, by a person, or by somebody outside."""
     trajectory = Trajectory(
         project_id=prompt.project_id,
         prompt_id=prompt.id,
-        author_kind="model" if model else "source",
-        source=None if model else "factory",
+        author_kind="model" if model else "user" if user else "source",
+        source=None if model or user else "factory",
+        user_id=user.id if user else None,
         model_id=model.id if model else None,
         deployment_id=deployment.id if deployment else None,
         sampling={},
@@ -160,8 +168,10 @@ def make_task(
     *,
     deployment: Deployment | None = None,
     answers_needed: int = 1,
+    priority: int = 0,
+    people: Sequence[User] = (),
 ) -> Task:
-    """An open comparison of two completions."""
+    """An open comparison of two completions; with `people` for these alone."""
     if completions is None:
         completions = [make_completion(db, prompt, "The first answer."), make_completion(db, prompt, "Another one.")]
     protocol = db.query(Protocol).filter_by(project_id=prompt.project_id, version=1).one()
@@ -171,12 +181,22 @@ def make_task(
         protocol_id=protocol.id,
         deployment_id=deployment.id if deployment else None,
         answers_needed=answers_needed,
+        priority=priority,
+        assignees=[user.id for user in people] or None,
     )
     _add(db, task)
     for position, completion in enumerate(completions):
         db.add(TaskSegment(task_id=task.id, position=position, trajectory_id=completion.id))
     db.flush()
     return task
+
+
+def make_gold(
+    db: Session, project: Project, by: User, completions: Sequence[Trajectory] | None = None, *, choice: str = "a"
+) -> Task:
+    """A comparison whose right answer is known: `a` is the segment at position 0."""
+    prompt = make_prompt(db, project) if not completions else db.get_one(Prompt, completions[0].prompt_id)
+    return gold.make_gold(db, make_task(db, prompt, completions).id, {"choice": choice}, by)
 
 
 def make_assignment(db: Session, task: Task, user: User, *, outcome: str | None = None) -> Assignment:

@@ -191,7 +191,7 @@ def _measure(uow: UnitOfWork, settings: Settings, load: Load, say: Callable[[str
         person.close()
     stored = _stored(uow, project_id) - before
     with uow() as db:
-        surplus = db.scalar(select(func.count(Task.id)).where(Task.answers > Task.answers_needed))
+        surplus = db.scalar(select(func.count(Task.id)).where(Task.answers > Task.answers_needed, Task.gold.is_(None)))
     both = [a + b for a, b in zip(measured.submit, measured.fetch, strict=False)]
     return {
         "load": asdict(load),

@@ -26,8 +26,9 @@ from app.core.answers import (
 )
 from app.core.errors import Conflict, InvalidInput, NotFound, Problem
 from app.core.forms import filled, parse_answers, sentence_of
-from app.core.queue import Served, _locked, _served
+from app.core.queue import _locked
 from app.core.records import Assignment, Project, Rating, Task, User
+from app.core.served import Served, served
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def reopen(db: Session, project: Project, user: User, key: UUID) -> Reopened:
     if assignment is None:
         raise NotFound("This answer is not yours, or it was taken back.")
     _must_be_answered(assignment)
-    task = _served(db, assignment)
+    task = served(db, assignment)
     rows = current(db, assignment)
     drafts = drafts_of(assignment, rows, Beside(db, rows))
     return Reopened(
@@ -79,7 +80,7 @@ def edit(db: Session, user: User, key: UUID, of: UUID, answers: Mapping[str, Any
     _must_be_answered(assignment)
     if db.scalar(select(Assignment.id).where(Assignment.idempotency_key == key)) is not None:
         raise InvalidInput([Problem("key", "This is the key of a task, not of a change.")])
-    task = _served(db, assignment)
+    task = served(db, assignment)
     drafts = parse_answers(task.fields, answers, task.answers)
     old = {_place(row): row for row in current(db, assignment)}
     for row in rows_of(db, assignment, task.fields, drafts, key):

@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 
 from app.core.errors import NotFound
 from app.core.records import Project, Protocol
+from app.core.strategies import StrategyName
 
 MOST_PEOPLE = 25
 """Answers that one task may need."""
@@ -31,6 +32,18 @@ class Pool(Part):
     """The sampler refills the pool up to this many open tasks."""
     answers_per_task: int = Field(1, ge=1, le=MOST_PEOPLE)
     lease_minutes: int = Field(30, ge=1, le=240)
+    strategy: StrategyName = "uniform"
+    """What goes together into a task, and for which prompts first (app.core.strategies)."""
+    gold_rate: float = Field(0, ge=0, le=0.2)
+    """Share of hand-outs that are a task with a known right answer instead of an ordinary one."""
+    repeat_rate: float = Field(0, ge=0, le=0.2)
+    """Share of hand-outs that are a task that the person answered before."""
+    screening_tasks: int = Field(0, ge=0, le=50)
+    """Gold tasks that a new annotator answers before ordinary ones. 0: nobody is screened."""
+    screening_accuracy: float = Field(0.7, ge=0, le=1)
+    """Share of them that must be right."""
+    daily_cap: int = Field(0, ge=0, le=10_000)
+    """Answers of one person in a day (UTC); 0 is without limit. A member may have a cap of their own."""
 
 
 class RoundRule(Part):

@@ -1,201 +1,46 @@
 """Which task next, and what becomes of it: lease, submit, skip, report, undo.
 
 Promises (tests/core/test_queue_machine.py): at the moment a lease is given, a task has no more answers and live leases
-than it needs; nobody is asked a task again that they answered, skipped or reported; one key is one stored answer,
-however often and from wherever it comes; a late answer is kept and flagged.
+than it needs, except gold, which everybody may answer once; nobody is asked a task again that they answered, skipped or
+reported; one key is one stored answer, however often and from wherever it comes; a late answer is kept and flagged.
+Leases are given in app.core.handout; here is what becomes of them.
 
 Every write locks the task row first, then the assignment, so two of them never wait for each other in a circle.
 """
 
-import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ARRAY, Uuid, bindparam, func, select, text, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.core.answers import Act, Outcome, fields_of, rows_of, spent, stored, taken_back, withdraw
 from app.core.errors import Conflict, NotFound
-from app.core.forms import Field, is_alone, lead_of, names_of, parse_answers, parse_protocol, sentence_of
+from app.core.forms import Field, parse_answers, sentence_of
+from app.core.handout import MOST_LEASES, next_task
+from app.core.lanes import NO_KEY
 from app.core.projects import settings_of
-from app.core.records import Assignment, Guideline, Project, Prompt, Protocol, Step, Task, TaskSegment, User
+from app.core.records import Assignment, Project, Task, User
 from app.core.records.audit import record
-from app.core.records.base import Json
+from app.core.served import Served, served, texts_of
 
-MOST_LEASES = 2
-"""What one person holds at a time: the task on the screen and the one that is fetched ahead."""
+__all__ = [
+    "MOST_LEASES",
+    "REASONS",
+    "Served",
+    "fields_for",
+    "next_task",
+    "report",
+    "skip",
+    "submit",
+    "undo",
+    "withdraw_stale",
+]
+
 REASONS = ("personal data", "unsafe", "broken", "not my language", "duplicate", "other")
 """Why a task may be reported."""
-TRIES = 4
-_draw = random.SystemRandom()
-
-
-@dataclass(frozen=True)
-class Served:
-    """A task as one person sees it: texts in the order shown, and nothing that says who wrote them."""
-
-    key: UUID
-    token: UUID
-    messages: list[Json]
-    """The prompt's turns, the last one from the user."""
-    answers: list[str]
-    """Texts by slot."""
-    fields: list[Field]
-    guideline_version: int | None
-    lease_until: datetime | None = None
-    """None where the task is only shown, not lent."""
-
-    @property
-    def lead(self) -> Field:
-        """The field of the dock or of the desk."""
-        return lead_of(self.fields)
-
-    @property
-    def names(self) -> str:
-        """What the answers are called, by slot."""
-        return names_of(self.fields)
-
-    @property
-    def beside(self) -> bool:
-        """Whether questions stand beside the answers."""
-        return any(field.place == "panel" for field in self.fields) or bool(getattr(self.lead, "aspects", []))
-
-    @property
-    def alone(self) -> bool:
-        """Whether the dock's own keys send it: there is nothing else to answer."""
-        return is_alone(self.fields)
-
-
-# One statement finds and locks the task, a second one, which sees everything committed before the lock was given,
-# checks the places again and takes one. In a single statement the count could be older than the lock.
-# Walks the partial index of open tasks only, so that finished ones cost nothing.
-_FIND = """
-select t.id, (select count(*) from task_segments s where s.task_id = t.id) as segments
-from tasks t
-where t.project_id = :project and t.state = 'open' and t.id <> all(:full)
-  and not exists (select from assignments a where a.task_id = t.id and a.user_id = :user
-                  and (a.outcome is not null or a.lease_until > clock_timestamp() or a.idempotency_key = any(:have)))
-  and t.answers + (select count(*) from assignments a where a.task_id = t.id and a.outcome is null
-                   and a.lease_until > clock_timestamp()) < t.answers_needed
-order by t.priority desc, t.id
-limit 1
-for update of t"""
-_HAVE = bindparam("have", type_=ARRAY(Uuid))
-_FIND_FREE = text(_FIND + " skip locked").bindparams(_HAVE)
-_FIND_WAITING = text(_FIND).bindparams(_HAVE)
-_LEASE = text("""
-insert into assignments
-  (task_id, project_id, user_id, guideline_id, lease_token, lease_until, display_order, idempotency_key)
-select t.id, t.project_id, :user, :guideline, :token, clock_timestamp() + make_interval(mins => :minutes), :shown, :key
-from tasks t
-where t.id = :task and t.state = 'open'
-  and t.answers + (select count(*) from assignments a where a.task_id = t.id and a.outcome is null
-                   and a.lease_until > clock_timestamp()) < t.answers_needed
-on conflict (task_id, user_id) do update
-  set lease_token = excluded.lease_token, lease_until = excluded.lease_until, guideline_id = excluded.guideline_id,
-      served_at = clock_timestamp()
-  where assignments.outcome is null and assignments.lease_until <= clock_timestamp()
-returning id""")
-
-
-def next_task(db: Session, project: Project, user: User, *, have: Sequence[UUID] = ()) -> Served | None:
-    """The person's oldest live lease that the browser does not have yet, else a fresh lease, else None.
-
-    `have` are the keys already on the page. Nobody holds more than MOST_LEASES, so None may also mean "answer first".
-    A lease of one's own that ended unanswered is renewed with its old key and order: it may still be on a screen.
-    """
-    held = list(db.scalars(_live(project, user)))
-    for assignment in held:
-        if assignment.idempotency_key not in have:
-            assignment.guideline_id = _newest_guideline(db, project)
-            return _served(db, assignment)
-    if project.paused_at is not None or len(held) >= MOST_LEASES:
-        return None
-    return _lease(db, project, user, have, wait=not held)
-
-
-def _live(project: Project, user: User) -> Any:
-    return (
-        select(Assignment)
-        .where(
-            Assignment.project_id == project.id,
-            Assignment.user_id == user.id,
-            Assignment.outcome.is_(None),
-            Assignment.lease_until > func.clock_timestamp(),
-        )
-        .order_by(Assignment.served_at, Assignment.id)
-    )
-
-
-def _lease(db: Session, project: Project, user: User, have: Sequence[UUID], *, wait: bool) -> Served | None:
-    full: list[int] = []
-    for _ in range(TRIES):
-        place = {"project": project.id, "user": user.id, "full": full, "have": list(have)}
-        found = db.execute(_FIND_FREE, place).one_or_none()
-        if found is None and wait and not full:
-            # All that is left may be locked for a moment by people who answer it. Waiting is safe only without a lock
-            # of our own: whoever leased a task in this same transaction (a page and its prefetch) must not wait.
-            found = db.execute(_FIND_WAITING, place).one_or_none()
-        if found is None:
-            return None
-        taken = db.scalar(_LEASE, _terms(db, project, user, found.id, found.segments))
-        if taken is not None:
-            return _served(db, db.get_one(Assignment, taken, populate_existing=True))
-        full.append(found.id)
-    return None
-
-
-def _terms(db: Session, project: Project, user: User, task_id: int, segments: int) -> dict[str, Any]:
-    return {
-        "task": task_id,
-        "user": user.id,
-        "guideline": _newest_guideline(db, project),
-        "token": uuid4(),
-        "key": uuid4(),
-        "minutes": settings_of(project).pool.lease_minutes,
-        "shown": _draw.sample(range(segments), segments),
-    }
-
-
-def _newest_guideline(db: Session, project: Project) -> int | None:
-    newest = select(Guideline.id).where(Guideline.project_id == project.id).order_by(Guideline.version.desc())
-    return db.scalar(newest.limit(1))
-
-
-def _served(db: Session, assignment: Assignment) -> Served:
-    prompt, protocol = db.execute(
-        select(Prompt, Protocol)
-        .join(Task, Task.prompt_id == Prompt.id)
-        .join(Protocol, Protocol.id == Task.protocol_id)
-        .where(Task.id == assignment.task_id)
-    ).one()
-    version = db.scalar(select(Guideline.version).where(Guideline.id == assignment.guideline_id))
-    texts = _texts(db, assignment.task_id)
-    return Served(
-        key=assignment.idempotency_key,
-        token=assignment.lease_token,
-        messages=prompt.messages,
-        answers=[texts[position] for position in assignment.display_order],
-        fields=parse_protocol(protocol.fields),
-        guideline_version=version,
-        lease_until=assignment.lease_until,
-    )
-
-
-def _texts(db: Session, task_id: int) -> dict[int, str]:
-    rows = db.execute(
-        select(TaskSegment.position, Step.content)
-        .join(Step, Step.trajectory_id == TaskSegment.trajectory_id)
-        .where(TaskSegment.task_id == task_id, Step.position.between(TaskSegment.first_step, TaskSegment.last_step))
-        .order_by(TaskSegment.position, Step.position)
-    )
-    texts: dict[int, str] = {}
-    for position, content in rows:
-        texts[position] = f"{texts[position]}\n\n{content}" if position in texts else content
-    return texts
 
 
 def submit(
@@ -234,7 +79,7 @@ def _shown(db: Session, assignment: Assignment, *, read: bool) -> list[str]:
     """The texts of an assignment by slot; empty ones unless they are to be read."""
     if not read:
         return [""] * len(assignment.display_order)
-    texts = _texts(db, assignment.task_id)
+    texts = texts_of(db, assignment.task_id)
     return [texts[position] for position in assignment.display_order]
 
 
@@ -252,10 +97,12 @@ def fields_for(db: Session, user: User, key: UUID) -> list[Field]:
 
 def skip(db: Session, user: User, key: UUID, token: UUID, reason: str = "", *, active_ms: int | None = None) -> Outcome:
     """Leave a task to others; this person never gets it again. The same key again gives the first result."""
-    _, assignment = _locked(db, user, key)
+    task, assignment = _locked(db, user, key)
     if assignment.outcome is not None:
         return stored(db, assignment)
     _close(db, assignment, token, "skipped", reason=reason[:500], active_ms=active_ms)
+    if task.repeat_of is not None:
+        task.state = "withdrawn"  # it is for nobody else
     db.flush()
     return Outcome("skipped", "Skipped", late=assignment.late)
 
@@ -266,7 +113,7 @@ def report(db: Session, user: User, key: UUID, token: UUID, reason: str, *, acti
     if assignment.outcome is not None:
         return stored(db, assignment)
     _close(db, assignment, token, "reported", reason=reason[:500], active_ms=active_ms)
-    if task.state == "open":
+    if task.state == "open" or task.gold is not None:
         task.state = "withdrawn"
     record(db, "task.reported", f"tasks:{task.id}", user_id=user.id, project_id=task.project_id, reason=reason[:500])
     db.flush()
@@ -289,10 +136,9 @@ def undo(db: Session, project: Project, user: User) -> tuple[Outcome, Served | N
     if before.kind == "answered":
         withdraw(db, assignment)
         task.answers -= 1
-        if task.state == "done" and task.answers < task.answers_needed:
-            task.state = "open"
-    elif before.kind == "reported" and task.state == "withdrawn":
-        task.state = "open" if task.answers < task.answers_needed else "done"
+    if _theirs_to_settle(task, before.kind):
+        enough = task.gold is not None or task.answers >= task.answers_needed
+        task.state = "done" if enough else "open"
     db.flush()
     _reopen(db, assignment)
     free = _free_places(db, task) > 0
@@ -300,7 +146,7 @@ def undo(db: Session, project: Project, user: User) -> tuple[Outcome, Served | N
         minutes = settings_of(project).pool.lease_minutes
         assignment.lease_until = _now(db) + timedelta(minutes=minutes)
     db.flush()
-    return before, _served(db, assignment) if free else None
+    return before, served(db, assignment) if free else None
 
 
 def withdraw_stale(db: Session, project: Project, deployment_id: int | None) -> int:
@@ -323,7 +169,7 @@ def withdraw_stale(db: Session, project: Project, deployment_id: int | None) -> 
             Task.deployment_id.is_distinct_from(deployment_id),
             ~begun,
         )
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
     )
     changed = db.execute(
         update(Task).where(Task.id.in_(stale)).values(state="withdrawn").returning(Task.id),
@@ -338,8 +184,10 @@ def _locked(db: Session, user: User, key: UUID) -> tuple[Task, Assignment]:
     task_id = db.scalar(select(Assignment.task_id).where(*mine))
     if task_id is None:
         raise NotFound("This task is not yours, or it was taken back. Nothing was stored.")
-    task = db.get_one(Task, task_id, with_for_update=True, populate_existing=True)
-    assignment = db.scalar(select(Assignment).where(*mine).with_for_update().execution_options(populate_existing=True))
+    task = db.get_one(Task, task_id, with_for_update=NO_KEY, populate_existing=True)
+    assignment = db.scalar(
+        select(Assignment).where(*mine).with_for_update(key_share=True).execution_options(populate_existing=True)
+    )
     if assignment is None:
         raise NotFound("This answer was taken back a moment ago, in another window.")
     return task, assignment
@@ -362,8 +210,17 @@ def _now(db: Session) -> datetime:
     return now
 
 
+def _theirs_to_settle(task: Task, taken_back: Act) -> bool:
+    """Whether taking an act back says anew how a task stands. What somebody else held back stays held back."""
+    if taken_back == "answered":
+        return task.state != "withdrawn"
+    return task.state == "withdrawn" and (taken_back == "reported" or task.repeat_of is not None)
+
+
 def _free_places(db: Session, task: Task) -> int:
     """Answers that the task still needs and that nobody has under lease. Exact while the caller locks the task."""
+    if task.gold is not None:
+        return 1
     leased = db.scalars(
         select(func.count()).where(
             Assignment.task_id == task.id, Assignment.outcome.is_(None), Assignment.lease_until > func.clock_timestamp()

@@ -11,7 +11,7 @@ from app.core.projects import settings_of
 from app.core.recipes import PIPELINE, Config, config_json, make_config
 from app.core.records import SPLITS, Job, Model, Preference, Project, Prompt, Round, Run, Snapshot, Task, record
 from app.core.records.base import Json
-from app.core.snapshots import is_current, take_snapshot
+from app.core.snapshots import is_current, is_ordinary, take_snapshot
 from app.core.writers import RunWriter
 
 __all__ = [
@@ -48,7 +48,7 @@ def current_pairs(project_id: int) -> list[ColumnElement[bool]]:
 
 
 def labels_since_last_round(db: Session, project_id: int) -> int:
-    """Current pairs that are newer than the last round's snapshot (its ids ascend), whatever became of that round."""
+    """Current pairs on ordinary tasks, newer than the last round's snapshot (its ids ascend), whatever became of it."""
     newest_id = Snapshot.preference_ids[func.cardinality(Snapshot.preference_ids)]
     last = (
         select(newest_id)
@@ -58,7 +58,12 @@ def labels_since_last_round(db: Session, project_id: int) -> int:
         .limit(1)
     )
     seen = db.scalar(last) or 0
-    return db.scalar(select(func.count(Preference.id)).where(*current_pairs(project_id), Preference.id > seen)) or 0
+    new = (
+        select(func.count(Preference.id))
+        .join(Task, Task.id == Preference.task_id)
+        .where(*current_pairs(project_id), is_ordinary(), Preference.id > seen)
+    )
+    return db.scalar(new) or 0
 
 
 def pair_counts(db: Session, project_id: int) -> dict[str, int]:
@@ -67,7 +72,7 @@ def pair_counts(db: Session, project_id: int) -> dict[str, int]:
         select(Prompt.split, func.count(Preference.id))
         .join(Task, Task.id == Preference.task_id)
         .join(Prompt, Prompt.id == Task.prompt_id)
-        .where(*current_pairs(project_id), Task.gold.is_(None))
+        .where(*current_pairs(project_id), is_ordinary())
         .group_by(Prompt.split)
     )
     return dict.fromkeys(SPLITS, 0) | dict(iter(db.execute(query)))

@@ -46,6 +46,8 @@ class SnapshotFilter(BaseModel):
     """Keep answers that came after their lease had ended."""
     gold: bool = False
     """Keep answers to tasks whose right answer was known before."""
+    repeats: bool = False
+    """Keep answers to tasks that the same person had answered before."""
     history: bool = False
     """Keep replaced and withdrawn rows and those on single aspects as well, for an export without loss."""
 
@@ -91,6 +93,11 @@ def is_current() -> ColumnElement[bool]:
     return ~Preference.withdrawn & ~replaced & is_overall()
 
 
+def is_ordinary() -> ColumnElement[bool]:
+    """True for tasks that are asked in order to learn from them: neither gold nor a repeat."""
+    return Task.gold.is_(None) & Task.repeat_of.is_(None)
+
+
 def matching(project_id: int, chosen: SnapshotFilter) -> Select[int]:
     """The ids of a project's preferences that a filter lets through, oldest first."""
     query = (
@@ -106,6 +113,8 @@ def matching(project_id: int, chosen: SnapshotFilter) -> Select[int]:
         query = query.where(~Assignment.late)
     if not chosen.gold:
         query = query.where(Task.gold.is_(None))
+    if not chosen.repeats:
+        query = query.where(Task.repeat_of.is_(None))
     return query
 
 

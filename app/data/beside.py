@@ -62,6 +62,7 @@ AROUND = (
     Task.gold,
     Task.external_id.label("comparison_id"),
     Task.extra.label("comparison_metadata"),
+    Task.repeat_of,
     Prompt.split,
     Prompt.external_id,
     Prompt.content_hash,

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Integer, case, func, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.core.records import Assignment, Preference, Prompt, Task
-from app.core.snapshots import is_current, is_overall
+from app.core.snapshots import is_current, is_ordinary, is_overall
 from app.data.forms import ExportOptions
 
 
@@ -62,6 +62,7 @@ def waterfall(db: Session, project_id: int, options: ExportOptions) -> Waterfall
         "Skipped or reported": -skipped,
         **({"On single aspects": -total["aspects"]} if total["aspects"] else {}),
         "Gold tasks": -total["gold"],
+        "Repeated tasks": -total["repeats"],
     }
     ties = {"drop": 0, "both": 2}[options.ties]
     if options.late == "drop":
@@ -85,13 +86,14 @@ def _answers(db: Session, project_id: int) -> dict[str, Counter[str]]:
     """Counts of preference rows by split and fate; of current answers to ordinary tasks also the pairs they make:
     `decided` ones, and `level` ones of answers that are equally good."""
     said = ~Preference.withdrawn
-    holds = is_current() & Task.gold.is_(None)
+    holds = is_current() & is_ordinary()
     fates: dict[str, ColumnElement[bool] | InstrumentedAttribute[bool]] = {
         "labels": said,
         "markers": Preference.withdrawn,
         "aspects": said & ~is_overall(),
         "replaced": said & is_overall() & ~is_current(),
         "gold": is_current() & Task.gold.is_not(None),
+        "repeats": is_current() & Task.gold.is_(None) & Task.repeat_of.is_not(None),
         "late_rows": Assignment.late,
     }
     fates["answers"] = holds & (Preference.outcome != "all_bad")

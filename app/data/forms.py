@@ -34,8 +34,8 @@ class ExportOptions(BaseModel):
 
     @property
     def filter(self) -> SnapshotFilter:
-        """Which preference rows take part. Native is without loss, so it keeps gold and replaced rows too."""
-        return SnapshotFilter(late=self.late == "keep", gold=self.native, history=self.native)
+        """Which preference rows take part. Native is without loss, so it keeps gold, repeated and replaced rows too."""
+        return SnapshotFilter(late=self.late == "keep", gold=self.native, repeats=self.native, history=self.native)
 
     def card(self) -> dict[str, str]:
         """The choices that have an effect on this shape, as they stand in the card."""

@@ -8,6 +8,7 @@ from sqlalchemy import Integer, case, cast, distinct, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.core import registry, runs
+from app.core.gold import answered_right, handed_out_as_gold
 from app.core.projects import ProjectSettings, settings_of
 from app.core.records import (
     Assignment,
@@ -23,7 +24,7 @@ from app.core.records import (
     User,
     WorkerState,
 )
-from app.core.snapshots import is_current
+from app.core.snapshots import is_current, is_ordinary
 
 AUDIT_PAGE = 50
 SILENT = timedelta(seconds=30)
@@ -158,7 +159,7 @@ def left_chosen(db: Session, project_id: int) -> tuple[int, int]:
 
 
 def agreement(db: Session, project_id: int) -> tuple[int, int, int]:
-    """Pairs of people who answered one task alike, all such pairs, and the tasks they are from."""
+    """Pairs of people who answered one ordinary task alike, all such pairs, and the tasks they are from."""
     other = aliased(Preference)
     replaced = aliased(Preference)
     row = db.execute(
@@ -173,8 +174,10 @@ def agreement(db: Session, project_id: int) -> tuple[int, int, int]:
             & (other.field == Preference.field)
             & (other.user_id > Preference.user_id),
         )
+        .join(Task, Task.id == Preference.task_id)
         .where(
             Preference.project_id == project_id,
+            is_ordinary(),
             is_current(),
             ~other.withdrawn,
             ~select(replaced.id).where(replaced.supersedes_id == other.id).exists(),
@@ -184,11 +187,11 @@ def agreement(db: Session, project_id: int) -> tuple[int, int, int]:
 
 
 def gold(db: Session, project_id: int) -> tuple[int, int]:
-    """Answers to tasks with a known right answer: how many were right, of how many."""
+    """Answers to tasks whose right answer was known when they were handed out: how many were right, of how many."""
     row = db.execute(
-        select(func.count(case((Task.gold["tiers"] == Preference.tiers, 1))), func.count(Preference.id))
-        .join(Task, Task.id == Preference.task_id)
-        .where(Preference.project_id == project_id, Task.gold.is_not(None), is_current())
+        select(func.count(case((answered_right(), 1))), func.count(Assignment.id))
+        .join(Task, Task.id == Assignment.task_id)
+        .where(Assignment.project_id == project_id, Assignment.outcome == "answered", handed_out_as_gold())
     ).one()
     return row[0], row[1]
 

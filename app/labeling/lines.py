@@ -53,7 +53,7 @@ def lines_of(db: Session, project: Project, rows: Sequence[Assignment]) -> list[
                 Task.id,
                 Task.state,
                 Task.protocol_id,
-                Task.gold.is_not(None).label("gold"),
+                (Task.gold.is_not(None) | Task.repeat_of.is_not(None)).label("hidden"),
                 func.left(Prompt.messages[-1]["content"].astext, 2 * EXCERPT).label("prompt"),
             )
             .join(Prompt, Prompt.id == Task.prompt_id)
@@ -74,7 +74,7 @@ def lines_of(db: Session, project: Project, rows: Sequence[Assignment]) -> list[
     every = [one for many in said.values() for one in many]
     beside = Beside(db, every)
     compared = [one for one in every if isinstance(one, Preference)]
-    fates = Fates(db, project, compared, {task.id for task in about.values() if task.gold})
+    fates = Fates(db, project, compared, {task.id for task in about.values() if task.hidden})
     return [
         _line(row, said[row.id], forms[about[row.task_id].protocol_id], fates, beside, prompt=about[row.task_id].prompt)
         if row.outcome == "answered"

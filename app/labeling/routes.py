@@ -12,6 +12,7 @@ from app.core.answers import Outcome
 from app.core.errors import InvalidInput, Problem
 from app.core.forms.write import MOST_TEXT
 from app.core.pauses import give_back
+from app.core.standing import Standing, standing
 from app.labeling import service
 from app.labeling.history_routes import router as history_router
 from app.web.dependencies import LABELERS, Access, member
@@ -39,13 +40,17 @@ def show_label(request: Request, slug: str) -> Response:
 
 @router.get("/label/next")
 def next_fragment(request: Request, slug: str, have: Have = []) -> Response:  # noqa: B006  FastAPI copies it
-    """A task that the page does not have yet, as a fragment; 204 when there is none."""
+    """A task that the page does not have yet, as a fragment; 204 when there is none.
+
+    Where that is for a reason, the fragment says it instead.
+    """
     with request.app.state.uow() as db:
         access = member(db, request, slug, *LABELERS)
         task = queue.next_task(db, access.project, access.user, have=have)
+        if task is None:
+            place = standing(db, access.project, access.user)
+            return _nothing(request, place) if place.why else Response(status_code=204)
         number = service.progress(db, access.project, access.user).today + 1 + len(have)
-    if task is None:
-        return Response(status_code=204)
     return render(request, "labeling/_task.html", task=task, number=number)
 
 
@@ -152,8 +157,13 @@ def _page(db: Session, access: Access) -> dict[str, Any]:
         "begun": service.anything_yet(db, access.project),
         "reasons": queue.REASONS,
         "lease_seconds": leases.length(access.project).seconds,
+        "place": standing(db, access.project, access.user),
         **service.key_sheet(access.project, access.user),
     }
+
+
+def _nothing(request: Request, place: Standing) -> Response:
+    return render(request, "labeling/_nothing.html", place=place, begun=True)
 
 
 def _told(request: Request, slug: str, access: Access, outcome: Outcome, *, back: str = "label") -> Response:

@@ -13,6 +13,7 @@ from app.core.forms import DEFAULT_PROTOCOL, MOST_ANSWERS, parse_protocol
 from app.core.projects import ProjectSettings
 from app.core.recipes import PRESETS, RECIPES, make_config
 from app.core.records.base import Json
+from app.core.strategies import STRATEGIES
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?")
 TAKEN = ("new",)
@@ -28,6 +29,8 @@ class Setting:
     hint: str = ""
     box: bool = False
     step: str = "1"
+    choices: tuple[tuple[str, str, str], ...] = ()
+    """(value, label, sentence) of each, where one of a few is chosen."""
 
 
 SECTIONS: list[tuple[str, str, list[Setting]]] = [
@@ -56,11 +59,46 @@ SECTIONS: list[tuple[str, str, list[Setting]]] = [
             Setting("pool.answers_per_task", "People per task", "How many must answer before it is done."),
             Setting("pool.lease_minutes", "Lease in minutes", "How long a task is kept for one person."),
             Setting("daily_goal", "Daily goal", "Labels per person and day, shown as progress. 0 shows none."),
+            Setting("pool.daily_cap", "Daily cap", "No person gives more labels in a day (UTC). 0 is without limit."),
+            Setting(
+                "pool.strategy",
+                "What goes together into a task",
+                choices=tuple((one.name, one.title, one.says) for one in STRATEGIES.values()),
+            ),
             Setting(
                 "ask_before_sending",
                 "Ask before sending",
                 "One key marks an answer, Enter sends it. Each person may choose otherwise.",
                 box=True,
+            ),
+        ],
+    ),
+    (
+        "Hidden checks",
+        "They look like every other task and are never trained on. Shares are written from 0 to 0.2.",
+        [
+            Setting(
+                "pool.gold_rate",
+                "Gold tasks",
+                "Share of tasks whose right answer is known. The Gold page makes them.",
+                step="any",
+            ),
+            Setting(
+                "pool.repeat_rate",
+                "Repeats",
+                "Share of tasks that the same person answered before, at least 20 tasks ago.",
+                step="any",
+            ),
+            Setting(
+                "pool.screening_tasks",
+                "Screening tasks",
+                "A new annotator answers so many gold tasks first. 0 to 50; 0 screens nobody.",
+            ),
+            Setting(
+                "pool.screening_accuracy",
+                "Of these right, at least",
+                "From 0 to 1. Who stays below gets no task until an admin lets them in.",
+                step="any",
             ),
         ],
     ),
@@ -236,6 +274,7 @@ def _problems(error: ValidationError) -> list[Problem]:
     problems = []
     for one in error.errors():
         field = ".".join(str(part) for part in one["loc"])
-        key, words = WORDS.get(one["type"], ("", "A number belongs here."))
+        usual = "Choose one of these." if one["type"] == "literal_error" else "A number belongs here."
+        key, words = WORDS.get(one["type"], ("", usual))
         problems.append(Problem(field, words.format(one.get("ctx", {}).get(key, "")), found=str(one["input"])[:80]))
     return problems

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Select, exists, func, select
+from sqlalchemy import ColumnElement, Select, any_, exists, func, literal, select
 from sqlalchemy.orm import Session
 
 from app.core.records import Assignment, Deployment, DeploymentPolicy, Membership, Model, Project, Round, Task, User
@@ -70,7 +70,9 @@ def archived(db: Session) -> list[Project]:
 def waiting(db: Session, project_id: int, user_id: int) -> int:
     """Open tasks the person was never served, counted up to MOST_COUNTED."""
     served: ColumnElement[bool] = exists().where(Assignment.task_id == Task.id, Assignment.user_id == user_id)
-    some = select(Task.id).where(Task.project_id == project_id, Task.state == "open", ~served).limit(MOST_COUNTED)
+    theirs = Task.assignees.is_(None) | (literal(user_id) == any_(Task.assignees))
+    some = select(Task.id).where(Task.project_id == project_id, Task.state == "open", theirs, ~served)
+    some = some.limit(MOST_COUNTED)
     return db.scalar(select(func.count()).select_from(some.subquery())) or 0
 
 

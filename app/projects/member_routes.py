@@ -7,6 +7,7 @@ from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
 from app.core.people import public_address
+from app.core.projects import settings_of
 from app.projects import members
 from app.web.dependencies import ADMINS, Access, member
 from app.web.flash import say
@@ -62,13 +63,32 @@ def remove(request: Request, slug: str, user_id: int) -> Response:
     return say(request, see_other(request, f"/projects/{slug}/members"), "They are out. What they answered stays.")
 
 
+@router.post("/{user_id}/admit")
+def admit(request: Request, slug: str, user_id: int) -> Response:
+    """Let somebody in whom the screening held back."""
+    with request.app.state.uow() as db:
+        access = member(db, request, slug, *ADMINS)
+        members.admit(db, access.project, access.user, user_id)
+    return say(request, see_other(request, f"/projects/{slug}/members"), "They get ordinary tasks from now on.")
+
+
+@router.post("/{user_id}/cap")
+def change_cap(request: Request, slug: str, user_id: int, cap: Text = "") -> Response:
+    """Give a member a daily cap of their own."""
+    with request.app.state.uow() as db:
+        access = member(db, request, slug, *ADMINS)
+        members.change_cap(db, access.project, access.user, user_id, cap)
+    return say(request, see_other(request, f"/projects/{slug}/members"), "The daily cap is changed.")
+
+
 def _page(request: Request, db: Session, access: Access, link: str = "", link_role: str = "") -> Response:
     return render(
         request,
         "projects/members.html",
-        members=members.members_of(db, access.project.id),
+        members=members.members_of(db, access.project),
         invites=members.open_invites(db, access.project.id),
         roles=members.ROLE_WORDS,
+        cap=settings_of(access.project).pool.daily_cap,
         link=link,
         link_role=link_role,
     )

@@ -6,11 +6,14 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from app.core.errors import Forbidden, InvalidInput, NotFound, Problem
+from app.core.gold import marks
 from app.core.people import make_invite
+from app.core.projects import settings_of
 from app.core.records import Assignment, Invite, Membership, Project, Role, User, record
 
 GRANTED: dict[str, Role] = {one: one for one in ("annotator", "reviewer", "viewer", "admin")}
 """Roles that an admin gives away, the usual one first."""
+MOST_A_DAY = 10_000
 ROLE_WORDS = [
     ("annotator", "Annotator: answers tasks"),
     ("reviewer", "Reviewer: also sees figures and data"),
@@ -24,24 +27,40 @@ class Member:
     """A person of a project and how much they did."""
 
     user: User
-    role: str
+    membership: Membership
     answers: int
+    screened: tuple[int, int] | None
+    """Where the project screens people: how many of their first tasks were right, of how many so far."""
+
+    @property
+    def role(self) -> str:
+        return self.membership.role
 
 
-def members_of(db: Session, project_id: int) -> list[Member]:
+def members_of(db: Session, project: Project) -> list[Member]:
     """Everybody with a role, by name."""
+    project_id = project.id
     answers = (
         select(func.count())
         .where(Assignment.project_id == project_id, Assignment.user_id == User.id, Assignment.outcome == "answered")
         .scalar_subquery()
     )
     rows = db.execute(
-        select(User, Membership.role, answers)
+        select(User, Membership, answers)
         .join(Membership, Membership.user_id == User.id)
         .where(Membership.project_id == project_id)
         .order_by(User.name, User.id)
     )
-    return [Member(user, role, count) for user, role, count in rows]
+    first = settings_of(project).pool.screening_tasks
+    done = marks(db, project_id, first) if first else {}
+    return [
+        Member(user, membership, count, _screened(membership, done.get(user.id, [])) if first else None)
+        for user, membership, count in rows
+    ]
+
+
+def _screened(membership: Membership, done: list[bool]) -> tuple[int, int] | None:
+    return (sum(done), len(done)) if membership.role == "annotator" else None
 
 
 def open_invites(db: Session, project_id: int) -> list[tuple[Invite, str | None]]:
@@ -85,6 +104,41 @@ def remove(db: Session, project: Project, by: User, user_id: int) -> None:
     """Take a member out. What they answered stays."""
     db.delete(_membership(db, project, by, user_id))
     record(db, "removed", f"users:{user_id}", user_id=by.id, project_id=project.id)
+
+
+def admit(db: Session, project: Project, by: User, user_id: int) -> None:
+    """Let somebody in whom the screening held back. Raises NotFound."""
+    membership = _membership(db, project, by, user_id)
+    if membership.screening != "admitted":
+        membership.screening = "admitted"
+        name = _name(db, user_id)
+        record(db, "let in", f"users:{user_id}", user_id=by.id, project_id=project.id, name=name)
+
+
+def change_cap(db: Session, project: Project, by: User, user_id: int, cap: str) -> None:
+    """Give a member a daily cap of their own; empty is the project's. Raises InvalidInput or NotFound."""
+    cap = cap.strip()
+    if cap and not (cap.isascii() and cap.isdigit() and int(cap[:9]) <= MOST_A_DAY):
+        raise InvalidInput([Problem("cap", f"A whole number from 0 to {MOST_A_DAY:,}, or nothing.", found=cap[:40])])
+    membership = db.scalar(select(Membership).where(Membership.project_id == project.id, Membership.user_id == user_id))
+    if membership is None:
+        raise NotFound
+    old, membership.daily_cap = membership.daily_cap, int(cap) if cap else None
+    name = _name(db, user_id)
+    record(
+        db,
+        "changed the daily cap of",
+        f"users:{user_id}",
+        user_id=by.id,
+        project_id=project.id,
+        name=name,
+        old=old,
+        new=membership.daily_cap,
+    )
+
+
+def _name(db: Session, user_id: int) -> str | None:
+    return db.scalar(select(User.name).where(User.id == user_id))
 
 
 def granted(role: str) -> Role:

@@ -234,3 +234,54 @@ def test_a_paused_project_is_left_alone(db: Session, sampler: Sampler, project: 
 def test_a_wrong_token_is_said_in_words(uow: UnitOfWork, double: PolicyDouble, project: Project) -> None:
     with PolicyClient(double.url, "wrong") as client, pytest.raises(Unavailable, match="does not know our token"):
         Sampler(uow, client).fill(project.id)
+
+
+def test_the_strategy_is_the_projects_and_stored(
+    db: Session, sampler: Sampler, project: Project, double: PolicyDouble
+) -> None:
+    """After a swap, live against the version before: every task has one completion of each."""
+    project.settings = {"pool": {"open_tasks": 24, "completions_per_prompt": 4}}
+    db.commit()
+    fill_up(sampler, project)
+    assert set(db.scalars(select(Task.strategy))) == {"uniform"}
+    before = double.model_id
+    new = registry.register(db, project.id, "policy", None, None, "a" * 64, "tiny")
+    deployment = registry.promote(db, project.id, new.id)
+    registry.mark_serving(db, deployment.id)
+    project.settings = {"pool": {"open_tasks": 8, "completions_per_prompt": 4, "strategy": "live_vs_candidate"}}
+    db.commit()
+    double.version, double.model_id, double.deployment_id = 1, new.id, deployment.id
+    fill_up(sampler, project)
+    written = (
+        select(func.array_agg(Trajectory.model_id), func.count(Trajectory.prompt_id.distinct()))
+        .join(TaskSegment, TaskSegment.trajectory_id == Trajectory.id)
+        .join(Task, Task.id == TaskSegment.task_id)
+        .where(Task.strategy == "live_vs_candidate")
+        .group_by(Task.id)
+    )
+    made = db.execute(written).all()
+    assert len(made) >= 8
+    assert {frozenset(models) for models, _ in made} == {frozenset((before, new.id))}
+    assert {prompts for _, prompts in made} == {1}
+    places = db.scalars(
+        select(TaskSegment.position)
+        .join(Trajectory, Trajectory.id == TaskSegment.trajectory_id)
+        .join(Task, Task.id == TaskSegment.task_id)
+        .where(Task.strategy == "live_vs_candidate", Trajectory.model_id == before)
+    )
+    assert set(places) == {0, 1}
+
+
+def test_least_labelled_fills_where_labels_are_few(db: Session, sampler: Sampler, project: Project) -> None:
+    """Labels of any version count, and answers that open tasks wait for; gold does not."""
+    prompts = list(db.scalars(select(Prompt).order_by(Prompt.id)))
+    user = factories.make_user(db)
+    for prompt in prompts[:-1]:
+        factories.make_preference(db, factories.make_task(db, prompt), user)
+    factories.make_gold(db, project, user, [factories.make_completion(db, prompts[-1], text) for text in "ab"])
+    project.settings = {
+        "pool": {"open_tasks": 4, "completions_per_prompt": 4, "strategy": "least_labelled", "answers_per_task": 3}
+    }
+    db.commit()
+    sampler.fill(project.id)
+    assert set(db.scalars(select(Task.prompt_id).where(Task.strategy == "least_labelled"))) == {prompts[-1].id}

@@ -11,7 +11,7 @@ from scipy.stats import chisquare
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app.core import queue
+from app.core import lanes, queue
 from app.core.answers import Outcome
 from app.core.database import UnitOfWork
 from app.core.errors import InvalidInput, NotFound
@@ -265,6 +265,58 @@ def test_64_threads_never_give_a_place_twice(
     assert set(per_task.values()) == {3}
     assert len(per_task) == 20
     assert db.scalars(select(func.count()).select_from(Assignment)).one() == 60, "nobody held a place for nothing"
+
+
+def test_64_threads_keep_every_rule_of_the_hand_out(
+    db: Session, uow: UnitOfWork, make_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Overlap, named people, own words, gold once, repeats of one's own, a cap that parallel requests cannot pass."""
+    monkeypatch.setattr(lanes, "REPEAT_AFTER", 2)
+    cap = 9
+    project = make_project(pool={"gold_rate": 0.2, "repeat_rate": 0.2, "daily_cap": cap})
+    people = [factories.make_user(db) for _ in range(16)]
+    plain = {task.id for task in tasks(db, project, 20, needed=3)}
+    prompt = factories.make_prompt(db, project)
+    named = {factories.make_task(db, prompt, people=people[:2]).id for _ in range(4)}
+    pair = [
+        factories.make_completion(db, prompt, "Mine.", user=people[3]),
+        factories.make_completion(db, prompt, "No."),
+    ]
+    written = {factories.make_task(db, prompt, pair, answers_needed=3).id for _ in range(4)}
+    gold = {factories.make_gold(db, project, factories.make_user(db)).id for _ in range(3)}
+    db.commit()
+
+    def work(number: int) -> None:
+        user, misses = people[number % len(people)], 0
+        while misses < 3:
+            with uow() as one:
+                served = queue.next_task(one, project, user)
+            if served is None:
+                misses += 1
+                continue
+            with uow() as one:
+                queue.submit(one, user, served.key, served.token, A)
+
+    with ThreadPoolExecutor(64) as pool:
+        list(pool.map(work, range(64)))
+    done = db.execute(
+        select(Assignment.task_id, Assignment.user_id, Task.repeat_of, Task.assignees).join(
+            Task, Task.id == Assignment.task_id
+        )
+    ).all()
+    per_task, per_person = Counter(row.task_id for row in done), Counter(row.user_id for row in done)
+    assert {per_task[task] for task in plain | written} == {3}
+    assert {per_task[task] for task in named} == {1}
+    assert max(per_person.values()) <= cap
+    assert all(row.user_id in row.assignees for row in done if row.assignees)
+    assert not [row for row in done if row.task_id in written and row.user_id == people[3].id]
+    assert any(row.task_id in gold for row in done)
+    repeats = Counter((row.repeat_of, row.user_id) for row in done if row.repeat_of)
+    assert set(repeats.values()) <= {1}
+    assert not gold & {task for task, _ in repeats}
+    said = Counter((row.task_id, row.user_id) for row in db.scalars(select(Preference)))
+    assert set(said.values()) == {1}
+    assert len(said) == len(done), "nobody holds a place for nothing"
 
 
 def test_pages_that_lease_two_tasks_at_once_do_not_block_each_other(

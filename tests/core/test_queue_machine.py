@@ -1,9 +1,13 @@
-"""The queue under chance: hypothesis drives several people through leases, answers, undo and ended leases."""
+"""The queue under chance: hypothesis drives several people through leases, answers, undo and ended leases.
+
+Among the tasks are gold ones, one for a single person, one that a person wrote part of; old ones are repeated.
+"""
 
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -17,11 +21,14 @@ from hypothesis.stateful import (
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app.core import queue
+from app.core import handout, lanes, queue
 from app.core.records import Assignment, Preference, Project, Task, User
 from tests import factories
+from tests.core.luck import Luck
 
 PEOPLE = st.integers(0, 2)
+AFTER = 1
+"""How many others lie between a task and its repeat."""
 CHOICES = st.sampled_from(["a", "b", "same", "both_bad"])
 
 
@@ -29,6 +36,7 @@ class Queue(RuleBasedStateMachine):
     """The model: who answered which task how, and which keys were ever stored."""
 
     db: Session
+    luck: Luck
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,25 +45,54 @@ class Queue(RuleBasedStateMachine):
         self.closed: set[tuple[int, int]] = set()
         self.late = False
 
-    @initialize(needed=st.lists(st.integers(1, 2), min_size=2, max_size=4))
-    def begin(self, needed: list[int]) -> None:
+    @initialize(needed=st.lists(st.integers(1, 2), min_size=3, max_size=6), cap=st.sampled_from([0, 0, 4]))
+    def begin(self, needed: list[int], cap: int) -> None:
         self.people: list[User] = [factories.make_user(self.db) for _ in range(3)]
-        self.project: Project = factories.make_project(self.db)
+        pool = {"gold_rate": 0.2, "repeat_rate": 0.2, "daily_cap": cap}
+        self.project: Project = factories.make_project(self.db, pool=pool)
+        self.cap = cap
         for places in needed:
             factories.make_task(self.db, factories.make_prompt(self.db, self.project), answers_needed=places)
+        prompt = factories.make_prompt(self.db, self.project)
+        self.named = factories.make_task(self.db, prompt, people=[self.people[0]], answers_needed=2).id
+        pair = [factories.make_completion(self.db, prompt, "Mine.", user=self.people[1])]
+        pair.append(factories.make_completion(self.db, prompt, "Not mine."))
+        self.written = factories.make_task(self.db, prompt, pair, answers_needed=2, priority=1).id
+        self.gold = {factories.make_gold(self.db, self.project, factories.make_user(self.db)).id for _ in range(2)}
 
     def task_of(self, served: queue.Served) -> int:
         return self.db.scalars(select(Assignment.task_id).where(Assignment.idempotency_key == served.key)).one()
 
-    @rule(who=PEOPLE)
-    def take(self, who: int) -> None:
+    @rule(who=PEOPLE, luck=st.sampled_from([0.0, 0.3, 0.9, 0.9]))
+    def take(self, who: int, luck: float) -> None:
         have = [served.key for served in self.held[who]]
+        self.luck.always = luck
         served = queue.next_task(self.db, self.project, self.people[who], have=have)
         if served is None:
             return
         task = self.task_of(served)
         assert (who, task) not in self.closed, "asked again"
+        assert task != self.named or who == 0, "meant for somebody else"
+        assert task != self.written or who != 1, "one's own words"
+        self.repeats_are_ones_own(who, task)
+        assert self.late or not self.cap or self.load(who) <= self.cap, "more than the day's cap"
         self.held[who].append(served)
+
+    def repeats_are_ones_own(self, who: int, number: int) -> None:
+        task = self.db.get_one(Task, number)
+        if task.repeat_of is None:
+            return
+        assert task.assignees == [self.people[who].id]
+        assert (who, task.repeat_of) in self.closed
+        assert task.repeat_of not in self.gold
+        copies = select(func.count()).where(Task.repeat_of == task.repeat_of, Task.assignees == task.assignees)
+        assert self.db.scalars(copies).one() == 1
+
+    def load(self, who: int) -> int:
+        """What the person answered and holds."""
+        mine = Assignment.user_id == self.people[who].id, Assignment.project_id == self.project.id
+        lives = Assignment.outcome.is_(None) & (Assignment.lease_until > func.clock_timestamp())
+        return self.db.scalars(select(func.count()).where(*mine, (Assignment.outcome == "answered") | lives)).one()
 
     @precondition(lambda self: any(self.held.values()))
     @rule(who=PEOPLE, choice=CHOICES, last=st.booleans())
@@ -139,19 +176,24 @@ class Queue(RuleBasedStateMachine):
             .scalar_subquery()
         )
         states = self.db.execute(
-            select(Task.state, Task.answers, Task.answers_needed, live, current).where(
+            select(Task.id, Task.state, Task.answers, Task.answers_needed, live, current).where(
                 Task.project_id == self.project.id
             )
         )
-        for state, answers, needed, leases, stored in states:
+        for task, state, answers, needed, leases, stored in states:
             assert answers == stored, "the counter tells what is stored"
+            if task in self.gold:
+                assert state in ("done", "withdrawn")
+                continue
             assert self.late or answers + leases <= needed
             assert state != "done" or answers >= needed
             assert state != "open" or answers < needed
 
 
-def test_the_queue_keeps_its_promises(db: Session) -> None:
-    Queue.db = db
+def test_the_queue_keeps_its_promises(db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    Queue.db, Queue.luck = db, Luck(0.9)
+    monkeypatch.setattr(handout, "chance", Queue.luck)
+    monkeypatch.setattr(lanes, "REPEAT_AFTER", AFTER)
     run_state_machine_as_test(
         Queue,
         settings=settings(

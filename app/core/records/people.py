@@ -3,13 +3,14 @@
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import ARRAY, CheckConstraint, Index, Text, UniqueConstraint
+from sqlalchemy import ARRAY, CheckConstraint, Index, Integer, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.records.base import Created, Id, Record, Settings, to
 
 Role = Literal["owner", "admin", "reviewer", "annotator", "viewer"]
 ROLES: tuple[Role, ...] = ("owner", "admin", "reviewer", "annotator", "viewer")
+SCREENED = ("passed", "failed", "admitted")
 
 
 class User(Record):
@@ -36,11 +37,17 @@ class Membership(Record):
     __table_args__ = (
         UniqueConstraint("project_id", "user_id"),
         CheckConstraint(f"role in {ROLES}", "role"),
+        CheckConstraint(f"screening in {SCREENED}", "screening"),
+        CheckConstraint("daily_cap >= 0", "daily_cap"),
     )
     id: Mapped[Id]
     project_id: Mapped[int] = to("projects.id", index=False)
     user_id: Mapped[int] = to("users.id")
     role: Mapped[str]
+    daily_cap: Mapped[int | None] = mapped_column(Integer)
+    """Answers a day, instead of the project's; 0 is without limit, null as the project says."""
+    screening: Mapped[str | None]
+    """How the first tasks went, once they are judged: passed | failed → admitted (an admin lets them in)."""
     created_at: Mapped[Created]
 
 

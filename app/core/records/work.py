@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ARRAY, REAL, CheckConstraint, Index, Integer, SmallInteger, UniqueConstraint, text
+from sqlalchemy import ARRAY, REAL, BigInteger, CheckConstraint, Index, Integer, SmallInteger, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -140,12 +140,20 @@ class Protocol(Record):
     created_at: Mapped[Created]
 
 
+_OPEN = "state = 'open' and assignees"
+
+
 class Task(Record):
-    """One filled form waiting for people."""
+    """One filled form waiting for people.
+
+    A gold task has a known right answer. It is never open: whoever draws it may answer it, however many did before,
+    so that `answers_needed` says only what it would need without its gold.
+    """
 
     __tablename__ = "tasks"
     __table_args__ = (
         CheckConstraint("state in ('open', 'done', 'withdrawn')", "state"),
+        CheckConstraint("gold is null or state <> 'open'", "gold_closed"),
         Index("ix_tasks_open", "project_id", text("priority desc"), "id", postgresql_where=text("state = 'open'")),
         Index(
             "ix_tasks_external_id",
@@ -154,6 +162,16 @@ class Task(Record):
             unique=True,
             postgresql_where=text("external_id is not null"),
         ),
+        Index("ix_tasks_anyone", "project_id", text("priority desc"), "id", postgresql_where=text(f"{_OPEN} is null")),
+        Index(
+            "ix_tasks_named",
+            "assignees",
+            postgresql_using="gin",
+            postgresql_with={"fastupdate": "off"},
+            postgresql_where=text(f"{_OPEN} is not null"),
+        ),
+        Index("ix_tasks_gold", "project_id", postgresql_where=text("gold is not null")),
+        Index("ix_tasks_repeat_of", "repeat_of", postgresql_where=text("repeat_of is not null")),
     )
     id: Mapped[Id]
     project_id: Mapped[int] = to("projects.id")
@@ -167,7 +185,16 @@ class Task(Record):
     priority: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     answers_needed: Mapped[int] = mapped_column(SmallInteger, server_default="1")
     answers: Mapped[int] = mapped_column(SmallInteger, server_default="0")
-    gold: Mapped[Json | None]
+    assignees: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
+    """The only people who get this task, by user id; null: anybody."""
+    gold: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
+    """The right answer by position, as a preference holds it: {"field", "outcome", "tiers"} (app.core.gold)."""
+    gold_at: Mapped[datetime | None]
+    """Since when: what was served before says nothing about the person."""
+    gold_by: Mapped[int | None] = to("users.id", index=False)
+    """Who said so, and is never asked it."""
+    repeat_of: Mapped[int | None] = to("tasks.id", index=False)
+    """The task that its one assignee answered before and is asked again."""
     external_id: Mapped[str | None]
     """The importer's `id` of a comparison that came in with its texts."""
     extra: Mapped[Json | None]

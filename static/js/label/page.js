@@ -223,6 +223,8 @@ async function fill() {
 function take(html) {
   const page = new DOMParser().parseFromString(html, "text/html");
   const task = taskOf(page);
+  const why = page.getElementById("nothing");
+  if (why) nothing.replaceChildren(...why.childNodes);
   if (!task || have().includes(task.key)) return;
   if (paused) { outbox.post("pause", { key: task.key }).catch(() => null); return; }
   ready.push({ key: task.key, read: document.adoptNode(task.read), form: document.adoptNode(task.form) });

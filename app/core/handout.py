@@ -1,0 +1,120 @@
+"""Which task a person gets next: theirs that is open still, else a fresh lease.
+
+Ordinary tasks come by priority, those that name the person first. At the project's rates one of them is replaced by a
+gold task or by a repeat of the person's own, drawn anew for each hand-out. Who is being screened gets gold only.
+"""
+
+import random
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.core import lanes
+from app.core.projects import Pool, settings_of
+from app.core.records import Assignment, Guideline, Project, User
+from app.core.served import Served, served
+from app.core.sides import draw_order
+from app.core.standing import hold, standing
+
+MOST_LEASES = 2
+"""What one person holds at a time: the task on the screen and the one that is fetched ahead."""
+TRIES = 4
+chance: random.Random = random.SystemRandom()
+"""Every draw of a hand-out comes from here."""
+
+
+def next_task(db: Session, project: Project, user: User, *, have: Sequence[UUID] = ()) -> Served | None:
+    """The person's oldest live lease that the browser does not have yet, else a fresh lease, else None.
+
+    `have` are the keys already on the page. Nobody holds more than MOST_LEASES, so None may also mean "answer first";
+    app.core.standing says whether it means more. A lease of one's own that ended unanswered is renewed with its old key
+    and order: it may still be on a screen.
+    """
+    hold(db, project, user)
+    held = list(db.scalars(_live(project, user)))
+    for assignment in held:
+        if assignment.idempotency_key not in have:
+            assignment.guideline_id = _newest_guideline(db, project)
+            return served(db, assignment)
+    if project.paused_at is not None or len(held) >= MOST_LEASES:
+        return None
+    hands = _Hands(db, project, user, have)
+    place = standing(db, project, user, held=len(held))
+    if place.lane == "gold":
+        found = hands.lease(lanes.find_gold(db, project.id, user.id, have=have))
+        if found is not None:
+            return found
+        place = standing(db, project, user, held=len(held), more_gold=False)
+    return hands.mixed(wait=not held) if place.lane == "any" else None
+
+
+def _live(project: Project, user: User) -> Any:
+    return (
+        select(Assignment)
+        .where(
+            Assignment.project_id == project.id,
+            Assignment.user_id == user.id,
+            Assignment.submitted_at.is_(None),  # says the same as the next line, and the index knows it
+            Assignment.outcome.is_(None),
+            Assignment.lease_until > func.clock_timestamp(),
+        )
+        .order_by(Assignment.served_at, Assignment.id)
+    )
+
+
+class _Hands:
+    """One hand-out: who gets it, and the project's rules for it."""
+
+    def __init__(self, db: Session, project: Project, user: User, have: Sequence[UUID]) -> None:
+        self.db, self.project, self.user, self.have = db, project, user, have
+        self.pool: Pool = settings_of(project).pool
+
+    def mixed(self, *, wait: bool) -> Served | None:
+        """The next ordinary task, or at the project's rates a gold task or a repeat in its place."""
+        db, project_id, user_id = self.db, self.project.id, self.user.id
+        full: list[int] = []
+        for _ in range(TRIES):
+            # All that is left may be locked for a moment by people who answer it. Waiting is safe only without a lock
+            # of our own: whoever leased a task in this same transaction (a page and its prefetch) must not wait.
+            found = lanes.find_next(db, project_id, user_id, have=self.have, full=full, wait=wait and not full)
+            if found is None:
+                return None
+            instead = None if full else self._instead()
+            given = self.lease(instead) or self.lease(found)
+            if given is not None:
+                return given
+            full.append(found.task_id)
+        return None
+
+    def _instead(self) -> lanes.Found | None:
+        luck = chance.random()
+        if luck < self.pool.gold_rate:
+            return lanes.find_gold(self.db, self.project.id, self.user.id, have=self.have)
+        if luck < self.pool.gold_rate + self.pool.repeat_rate:
+            return lanes.copy_old(self.db, self.project.id, self.user.id)
+        return None
+
+    def lease(self, found: lanes.Found | None) -> Served | None:
+        """Take a place in what was found, with a fresh draw of sides."""
+        if found is None:
+            return None
+        terms = {
+            "user": self.user.id,
+            "guideline": _newest_guideline(self.db, self.project),
+            "token": uuid4(),
+            "key": uuid4(),
+            "minutes": self.pool.lease_minutes,
+            "shown": draw_order(found.segments, found.lean, chance),
+        }
+        taken = lanes.take(self.db, found.task_id, terms)
+        if taken is None:
+            return None
+        return served(self.db, self.db.get_one(Assignment, taken, populate_existing=True))
+
+
+def _newest_guideline(db: Session, project: Project) -> int | None:
+    newest = select(Guideline.id).where(Guideline.project_id == project.id).order_by(Guideline.version.desc())
+    return db.scalar(newest.limit(1))
