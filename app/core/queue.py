@@ -24,6 +24,7 @@ from app.core.projects import settings_of
 from app.core.records import Assignment, Guideline, Project, Prompt, Protocol, Step, Task, TaskSegment, User
 from app.core.records.audit import record
 from app.core.records.base import Json
+from app.core.turns import drop_later
 
 MOST_LEASES = 2
 """What one person holds at a time: the task on the screen and the one that is fetched ahead."""
@@ -295,6 +296,10 @@ def undo(db: Session, project: Project, user: User) -> tuple[Outcome, Served | N
         task.state = "open" if task.answers < task.answers_needed else "done"
     db.flush()
     _reopen(db, assignment)
+    if task.parent_id is not None:
+        drop_later(db, task, user)
+        talk = db.scalar(_live(project, user).where(Assignment.task_id == task.parent_id))
+        return before, _served(db, talk) if talk else None
     free = _free_places(db, task) > 0
     if free:
         minutes = settings_of(project).pool.lease_minutes

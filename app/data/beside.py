@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Row, literal, select
+from sqlalchemy import Row, func, literal, select
 from sqlalchemy.orm import Session, aliased
 
 from app.core.records import (
@@ -116,7 +116,8 @@ def rating_rows(db: Session, ids: Sequence[int]) -> Rows:
 
 
 def demonstration_rows(db: Session, ids: Sequence[int]) -> Rows:
-    """What people wrote themselves."""
+    """What people wrote themselves: the last step, in a talk after all that was said before."""
+    last = select(func.max(Step.position)).where(Step.trajectory_id == Demonstration.trajectory_id).scalar_subquery()
     older = aliased(Demonstration)
     query = (
         select(
@@ -132,7 +133,7 @@ def demonstration_rows(db: Session, ids: Sequence[int]) -> Rows:
             Demonstration.created_at,
             *AROUND,
         )
-        .join(Step, Step.trajectory_id == Demonstration.trajectory_id)
+        .join(Step, (Step.trajectory_id == Demonstration.trajectory_id) & (Step.position == last))
         .join(Assignment, Assignment.id == Demonstration.assignment_id)
         .outerjoin(older, older.id == Demonstration.supersedes_id)
         .where(Demonstration.id.in_(ids))

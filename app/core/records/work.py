@@ -141,11 +141,13 @@ class Protocol(Record):
 
 
 class Task(Record):
-    """One filled form waiting for people."""
+    """One filled form waiting for people; or one turn of a talk, which waits for the person of the talk alone."""
 
     __tablename__ = "tasks"
     __table_args__ = (
         CheckConstraint("state in ('open', 'done', 'withdrawn')", "state"),
+        CheckConstraint("parent_id is null or state <> 'open' and answers_needed = 0", "turn"),
+        Index("ix_tasks_parent_id", "parent_id", postgresql_where=text("parent_id is not null")),
         Index("ix_tasks_open", "project_id", text("priority desc"), "id", postgresql_where=text("state = 'open'")),
         Index(
             "ix_tasks_external_id",
@@ -159,6 +161,8 @@ class Task(Record):
     project_id: Mapped[int] = to("projects.id")
     prompt_id: Mapped[int] = to("prompts.id")
     protocol_id: Mapped[int] = to("protocols.id", index=False)
+    parent_id: Mapped[int | None] = to("tasks.id", index=False)
+    """The talk that this is a turn of. A turn is never open and needs nobody, so that the queue cannot hand it out."""
     strategy: Mapped[str] = mapped_column(server_default="uniform")
     deployment_id: Mapped[int | None] = to("deployments.id")
     """The deployment whose pool this task belongs to."""
