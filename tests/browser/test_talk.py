@@ -32,7 +32,7 @@ BESIDE = [
     {"type": "rate", "key": "helpful", "question": "How helpful was it?", "of": "task", "options": SCALE},
     {"type": "note", "key": "why", "question": "Why?", "least": 5},
 ]
-WITHIN = 60_000
+WITHIN = 30_000
 """Milliseconds; the machine may be busy."""
 
 
@@ -80,7 +80,9 @@ def look(page: Page, name: str) -> None:
 
 def stored(db: Session, what: Any) -> Any:
     db.rollback()
-    return db.scalar(select(func.count(what.id)))
+    count = db.scalar(select(func.count(what.id)))
+    db.rollback()
+    return count
 
 
 def test_a_whole_talk_by_keys(open_label: Open, db: Session) -> None:
@@ -99,19 +101,18 @@ def test_a_whole_talk_by_keys(open_label: Open, db: Session) -> None:
     expect(page.locator(".says.user").last).to_contain_text("And what if it rains?")
     page.keyboard.press("0")
     waits(page, "ready", 2)
-    assert list(db.scalars(select(Preference.outcome).order_by(Preference.id))) == ["prefer", "tie"]
     page.click("text=End the talk")
     page.wait_for_selector('#task[data-state="ending"]')
     page.wait_for_timeout(REST)
     page.keyboard.press("Enter")
     expect(page.locator(".toast")).to_contain_text("Still open")
-    page.keyboard.press("Escape")
     page.keyboard.press("4")
     page.keyboard.type("It knew the place.")
     look(page, "ending")
     page.keyboard.press("Control+Enter")
-    page.wait_for_function("document.querySelector('#progress').innerText.startsWith('1 today')", timeout=WITHIN)
+    page.wait_for_function("() => document.querySelector('#progress').innerText.startsWith('1 today')", timeout=WITHIN)
     assert stored(db, Rating) == 2
+    assert list(db.scalars(select(Preference.outcome).order_by(Preference.id))) == ["prefer", "tie"]
     assert page.problems == []  # type: ignore[attr-defined]
 
 
@@ -149,7 +150,7 @@ def test_a_reply_of_ones_own(open_label: Open, db: Session) -> None:
 def test_what_was_begun_goes_on_without_its_page(open_label: Open, double: PolicyDouble, db: Session) -> None:
     double.word_pause = 0.25
     page = open_label()
-    page.wait_for_function("document.querySelectorAll('.live')[1]?.innerText.length > 3", timeout=WITHIN)
+    page.wait_for_function("() => document.querySelectorAll('.live')[1]?.innerText.length > 3", timeout=WITHIN)
     look(page, "streaming")
     inert = page.locator("#answer .gate[inert]")
     assert inert.count() == 2, "the scale opens when both replies have ended"
@@ -212,7 +213,6 @@ def test_it_fits(open_label: Open, width: int, theme: str) -> None:
     waits(page, "open", 1)
     look(page, f"{width}-{theme}")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate("document.documentElement.scrollHeight") <= 800
     boxes = [page.locator(f".replies .pane-{slot}").bounding_box() for slot in (0, 1)]
     assert boxes[0] is not None
     assert boxes[1] is not None

@@ -76,6 +76,10 @@ class _Turn(Field):
 
     own_reply: bool = False
 
+    def inputs(self, segments: int) -> list[str]:
+        """What the choice sends, and the reply of one's own."""
+        return [*super().inputs(segments), *(["own"] if self.own_reply else [])]  # type: ignore[safe-super]
+
     def parse(self, answer: Answer, texts: Sequence[str]) -> list[Draft]:
         """One demonstration for {"own": str}; else what the other base makes of the choice."""
         own = self.text(answer, "own", MOST_MESSAGE) if self.own_reply else ""
