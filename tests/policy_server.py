@@ -26,4 +26,4 @@ def policy_server(settings: Settings, model: Path) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)

@@ -17,6 +17,8 @@ def earlier_steps(db: Session, task_ids: Collection[int]) -> dict[int, list[Json
 
     All replies of a turn have the same steps before them, so those of the first one are read.
     """
+    if not task_ids:
+        return {}
     rows = db.execute(
         select(TaskSegment.task_id, Step.actor, Step.content)
         .join(Step, Step.trajectory_id == TaskSegment.trajectory_id)

@@ -145,6 +145,7 @@ def pairs_among(db: Session, ids: Sequence[int]) -> Iterator[PreferencePair]:
             select(
                 Preference.id,
                 Preference.task_id,
+                Task.parent_id,
                 Preference.tiers,
                 Preference.outcome,
                 Preference.strength,
@@ -158,10 +159,10 @@ def pairs_among(db: Session, ids: Sequence[int]) -> Iterator[PreferencePair]:
             .where(among(ids[start : start + CHUNK]), Preference.outcome != "all_bad", ~Preference.withdrawn)
             .order_by(Preference.id)
         ).all()
-        task_ids = [row.task_id for row in rows]
-        shown, earlier = segments_of(db, task_ids), earlier_steps(db, task_ids)
+        shown = segments_of(db, [row.task_id for row in rows])
+        earlier = earlier_steps(db, [row.task_id for row in rows if row.parent_id is not None])
         for row in rows:
-            yield from _pairs(row, shown[row.task_id], told(row.messages, earlier[row.task_id]))
+            yield from _pairs(row, shown[row.task_id], told(row.messages, earlier.get(row.task_id, [])))
 
 
 def preference_ids(db: Session, snapshot_id: int) -> list[int]:

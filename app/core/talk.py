@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, aliased
 
 from app.core.answers import fields_of
@@ -188,12 +189,12 @@ def _replies(db: Session, turn_ids: Sequence[int]) -> dict[int, tuple[dict[int, 
 
 def _said(db: Session, field: str, assignment_ids: Sequence[int]) -> dict[int, Preference | Demonstration]:
     """What holds now for each turn: a choice, or a reply of one's own."""
+    kinds: tuple[type[Preference] | type[Demonstration], ...] = (Preference, Demonstration)
     found: dict[int, Preference | Demonstration] = {}
-    for kind in (Preference, Demonstration):
+    for kind in kinds:
         newer = aliased(kind)
         replaced = select(newer.id).where(newer.supersedes_id == kind.id).exists()
         held = kind.assignment_id.in_(assignment_ids), kind.field == field, ~kind.withdrawn, ~replaced
-        for row in db.scalars(select(kind).where(*held)):
-            if row.assignment_id is not None:
-                found[row.assignment_id] = row
+        query: Select[Any] = select(kind).where(*held)
+        found |= {row.assignment_id: row for row in db.scalars(query)}
     return found

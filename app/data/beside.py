@@ -117,7 +117,13 @@ def rating_rows(db: Session, ids: Sequence[int]) -> Rows:
 
 def demonstration_rows(db: Session, ids: Sequence[int]) -> Rows:
     """What people wrote themselves: the last step, in a talk after all that was said before."""
-    last = select(func.max(Step.position)).where(Step.trajectory_id == Demonstration.trajectory_id).scalar_subquery()
+    any_step = aliased(Step)
+    last = (
+        select(func.max(any_step.position))
+        .where(any_step.trajectory_id == Demonstration.trajectory_id)
+        .correlate(Demonstration)
+        .scalar_subquery()
+    )
     older = aliased(Demonstration)
     query = (
         select(

@@ -46,11 +46,11 @@ def page(
 
 
 @router.get("/{key}")
-def fragment(request: Request, slug: str, key: UUID) -> Response:
+def fragment(request: Request, slug: str, key: str) -> Response:
     """The talk as it stands, for the page that is open."""
     with request.app.state.uow() as db:
         access = member(db, request, slug, *LABELERS)
-        return _fragment(request, db, access, key)
+        return _fragment(request, db, access, _talk_key({"talk": key, "token": key}))
 
 
 @router.post("/ask")

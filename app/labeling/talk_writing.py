@@ -95,7 +95,7 @@ async def write_streamed(settings: Settings, slug: str, asked: Asked, tell: Tell
                     await tell({"slot": slot_of[position], "text": piece})
         if not all(sample.ending for sample in samples.values()):
             raise Unavailable("The model stopped in the middle of its replies. Nothing is stored; ask again.")
-        ids = {"model_id": told.get("model_id"), "deployment_id": told.get("deployment_id"), "seed": seed}
+        ids: Json = {"model_id": told.get("model_id"), "deployment_id": told.get("deployment_id"), "seed": seed}
         replies = [
             Reply(text=sample.text, index=index, **ids, **sample.ending)
             for index, sample in enumerate(samples.values())

@@ -28,7 +28,7 @@ CONVERSE = {
     "strength": 4,
     "own_reply": True,
 }
-BESIDE = [
+BESIDE: list[dict[str, Any]] = [
     {"type": "rate", "key": "helpful", "question": "How helpful was it?", "of": "task", "options": SCALE},
     {"type": "note", "key": "why", "question": "Why?", "least": 5},
 ]

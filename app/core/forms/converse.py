@@ -52,11 +52,11 @@ class Converse(Field):
             )
         return ChosenTurn.model_validate(common | {"type": "choose", "answers": self.replies, "all_bad": self.both_bad})
 
-    def inputs(self, segments: int) -> list[str]:  # noqa: ARG002  no page sends anything for it
+    def inputs(self, segments: int) -> list[str]:
         """Nothing."""
         return []
 
-    def parse(self, answer: Answer, texts: Sequence[str]) -> list[Draft]:  # noqa: ARG002
+    def parse(self, answer: Answer, texts: Sequence[str]) -> list[Draft]:
         """No draft: the turns are stored already. `turns` is how many of them are answered."""
         turns = answer.get("turns")
         if not isinstance(turns, int):
@@ -66,7 +66,7 @@ class Converse(Field):
             raise self.refuse(f"This talk has {turns or 'none'} so far; it needs {wanted}.")
         return []
 
-    def sentence(self, drafts: Sequence[Draft], names: str) -> str:  # noqa: ARG002
+    def sentence(self, drafts: Sequence[Draft], names: str) -> str:
         """That it ended: each turn says its own sentence."""
         return "Ended the talk"
 

@@ -122,6 +122,7 @@ async function say(text) {
   if (text) document.querySelector(".said").append(bubble(text));
   now.replaceChildren(document.getElementById("streaming").content.cloneNode(true));
   if (box) box.disabled = true;
+  writable(false);
   down();
   const { key, token } = talk().dataset;
   let trouble = LOST;
@@ -136,6 +137,12 @@ async function say(text) {
     sessionStorage.removeItem(draftName());
     await refresh().then(() => tell("The replies are there. Which one should the talk go on with?"), () => failed(LOST, text));
   }
+}
+
+// The button of the composer goes while replies are written.
+function writable(on) {
+  const button = document.querySelector("#say button");
+  if (button) button.hidden = !on;
 }
 
 // Returns what went wrong, or nothing.
@@ -163,6 +170,7 @@ async function failed(words, text) {
   document.getElementById("now").replaceChildren();
   document.querySelectorAll(".said .live").forEach((one) => one.closest(".says").remove());
   if (message()) message().disabled = state === "owed";
+  writable(true);
   if (text && message()) message().value = text;
   const notice = document.getElementById("trouble-notice").content.cloneNode(true);
   notice.querySelector("strong").textContent = words;
