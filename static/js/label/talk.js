@@ -274,7 +274,7 @@ function keySheet() {
 }
 
 const commands = {
-  note, leave, guidelines: drawer,
+  note, leave, guidelines: drawer, write: () => message()?.focus(),
   undo: click('#dock [data-command="undo"]'),
   skip: click('#dock [data-command="skip"]'),
   report: () => { const box = document.querySelector(".why"); box.open = !box.open; },
@@ -328,13 +328,11 @@ bindKeys(commands, {
   cell: (name) => form()?.querySelector(`.gate:not([inert]) ${name}, .reasons ${name}`),
   choose: (cell) => choose(fieldsOf(cell), cell, "key"),
   reason: (button) => button.click(),
-  special: (event) => {
-    if (isEnding()) {
-      const act = rows.key(event, form());
-      if (act) return () => tell(act());
-      return event.key === "Enter" && !event.target.closest("button, summary, a") ? () => finish("key") : null;
-    }
-    return event.key.toLowerCase() === "w" ? () => message()?.focus() : null;
+  special: (command) => {
+    if (!isEnding()) return null;
+    const act = rows.key(command, form());
+    if (act) return () => tell(act());
+    return command === "send" ? () => finish("key") : null;
   },
 });
 
