@@ -139,10 +139,10 @@ def demonstration_rows(db: Session, ids: Sequence[int]) -> Rows:
             Demonstration.created_at,
             *AROUND,
         )
-        .join(Step, (Step.trajectory_id == Demonstration.trajectory_id) & (Step.position == last))
+        .join(Step, Step.trajectory_id == Demonstration.trajectory_id)
         .join(Assignment, Assignment.id == Demonstration.assignment_id)
         .outerjoin(older, older.id == Demonstration.supersedes_id)
-        .where(Demonstration.id.in_(ids))
+        .where(Demonstration.id.in_(ids), Step.position == last)
         .order_by(Demonstration.id)
     )
     return db.execute(with_surroundings(query)).all()
