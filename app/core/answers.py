@@ -22,6 +22,7 @@ from app.core.forms import (
     RatingDraft,
     parse_protocol,
     sentence_of,
+    turn_of,
 )
 from app.core.records import (
     Assignment,
@@ -36,6 +37,7 @@ from app.core.records import (
     Trajectory,
     User,
 )
+from app.core.turns import steps_before, text_identity
 
 Act = Literal["answered", "skipped", "reported"]
 Feedback = Preference | Rating | Demonstration
@@ -110,10 +112,11 @@ def _written(db: Session, assignment: Assignment, draft: DemonstrationDraft) -> 
                 TaskSegment.task_id == task.id, TaskSegment.position == assignment.display_order[draft.slot]
             )
         )
+    is_turn = task.parent_id is not None
     identity = {
         "prompt_id": task.prompt_id,
         "user_id": assignment.user_id,
-        "content_hash": hashlib.sha256(draft.text.encode()).hexdigest(),
+        "content_hash": text_identity(task, draft.text) if is_turn else hashlib.sha256(draft.text.encode()).hexdigest(),
     }
     made = db.scalar(
         insert(Trajectory)
@@ -124,7 +127,9 @@ def _written(db: Session, assignment: Assignment, draft: DemonstrationDraft) -> 
     if made is None:  # the same words again, after an undo
         found = db.scalars(select(Trajectory.id).filter_by(**identity, model_id=None, source=None)).one()
         return found, source
-    db.add(Step(trajectory_id=made, position=0, actor="agent", content=draft.text))
+    before = steps_before(db, task.id) if is_turn else []
+    db.add_all(Step(trajectory_id=made, **step) for step in before)
+    db.add(Step(trajectory_id=made, position=len(before), actor="agent", content=draft.text))
     db.flush()
     return made, source
 
@@ -186,7 +191,12 @@ class Beside:
         rated = {row.criterion_id for row in rows if isinstance(row, Rating)}
         written = {row.trajectory_id for row in rows if isinstance(row, Demonstration)}
         criteria = select(Criterion.id, Criterion.key).where(Criterion.id.in_(rated))
-        texts = select(Step.trajectory_id, Step.content).where(Step.trajectory_id.in_(written))
+        # Of a talk the last step, which is what the person wrote: later rows of the same trajectory win.
+        texts = (
+            select(Step.trajectory_id, Step.content)
+            .where(Step.trajectory_id.in_(written))
+            .order_by(Step.trajectory_id, Step.position)
+        )
         self.criteria: dict[int, str] = dict(iter(db.execute(criteria))) if rated else {}
         self.texts: dict[int, str] = dict(iter(db.execute(texts))) if written else {}
 
@@ -210,8 +220,9 @@ def _draft(assignment: Assignment, row: Feedback, beside: Beside) -> Draft:
 
 
 def fields_of(db: Session, task: Task) -> list[Field]:
-    """The fields of a task's protocol."""
-    return parse_protocol(db.scalar(select(Protocol.fields).where(Protocol.id == task.protocol_id)))
+    """The fields of a task's protocol; of a turn only what a turn asks."""
+    fields = parse_protocol(db.scalar(select(Protocol.fields).where(Protocol.id == task.protocol_id)))
+    return fields if task.parent_id is None else [turn_of(fields)]
 
 
 KEPT = ("id", "created_at", "idempotency_key", "supersedes_id", "withdrawn")

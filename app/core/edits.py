@@ -25,7 +25,7 @@ from app.core.answers import (
     spent,
 )
 from app.core.errors import Conflict, InvalidInput, NotFound, Problem
-from app.core.forms import filled, parse_answers, sentence_of
+from app.core.forms import Converse, filled, lead_of, parse_answers, sentence_of
 from app.core.queue import _locked
 from app.core.records import Assignment, Project, Rating, Task, User
 from app.core.served import Served, served
@@ -54,7 +54,7 @@ def reopen(db: Session, project: Project, user: User, key: UUID) -> Reopened:
     )
     if assignment is None:
         raise NotFound("This answer is not yours, or it was taken back.")
-    _must_be_answered(assignment)
+    _must_be_answered(db, assignment)
     task = served(db, assignment)
     rows = current(db, assignment)
     drafts = drafts_of(assignment, rows, Beside(db, rows))
@@ -77,7 +77,7 @@ def edit(db: Session, user: User, key: UUID, of: UUID, answers: Mapping[str, Any
     before = _earlier(db, user, key)  # a repeat that waited for the lock
     if before is not None:
         return before
-    _must_be_answered(assignment)
+    _must_be_answered(db, assignment)
     if db.scalar(select(Assignment.id).where(Assignment.idempotency_key == key)) is not None:
         raise InvalidInput([Problem("key", "This is the key of a task, not of a change.")])
     task = served(db, assignment)
@@ -99,9 +99,12 @@ def _place(row: Feedback) -> Hashable:
     return (type(row), row.field)
 
 
-def _must_be_answered(assignment: Assignment) -> None:
+def _must_be_answered(db: Session, assignment: Assignment) -> None:
     if assignment.outcome != "answered":
         raise Conflict("This task holds no answer of yours that could be changed.")
+    task = db.get_one(Task, assignment.task_id)
+    if task.parent_id is not None or isinstance(lead_of(fields_of(db, task)), Converse):
+        raise Conflict("A talk went on with this answer. Undo takes back its newest choice; older ones stay.")
 
 
 def _earlier(db: Session, user: User, key: UUID) -> Outcome | None:

@@ -34,7 +34,7 @@ def next_task(db: Session, project: Project, user: User, *, have: Sequence[UUID]
     and order: it may still be on a screen.
     """
     hold(db, project, user)
-    held = list(db.scalars(_live(project, user)))
+    held = list(db.scalars(live(project, user)))
     for assignment in held:
         if assignment.idempotency_key not in have:
             assignment.guideline_id = _newest_guideline(db, project)
@@ -51,7 +51,8 @@ def next_task(db: Session, project: Project, user: User, *, have: Sequence[UUID]
     return hands.mixed(wait=not held) if place.lane == "any" else None
 
 
-def _live(project: Project, user: User) -> Any:
+def live(project: Project, user: User) -> Any:
+    """The person's leases that hold, oldest first."""
     return (
         select(Assignment)
         .where(

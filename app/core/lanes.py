@@ -64,7 +64,7 @@ from (
         where user_id = :user and project_id = :project and outcome = 'answered' and submitted_at is not null
         order by submitted_at desc offset :after limit :among) a
     join tasks t on t.id = a.task_id
-    where t.gold is null and t.repeat_of is null and t.state <> 'withdrawn'
+    where t.gold is null and t.repeat_of is null and t.parent_id is null and t.state <> 'withdrawn'
       and not exists (select from tasks c where c.repeat_of = t.id and :user = any(c.assignees))
     order by random() limit 1) c"""
 _COPY = text("""

@@ -19,12 +19,13 @@ from sqlalchemy.orm import Session
 from app.core.answers import Act, Outcome, fields_of, rows_of, spent, stored, taken_back, withdraw
 from app.core.errors import Conflict, NotFound
 from app.core.forms import Field, parse_answers, sentence_of
-from app.core.handout import MOST_LEASES, next_task
+from app.core.handout import MOST_LEASES, live, next_task
 from app.core.lanes import NO_KEY
 from app.core.projects import settings_of
 from app.core.records import Assignment, Project, Task, User
 from app.core.records.audit import record
 from app.core.served import Served, served, texts_of
+from app.core.turns import drop_later
 
 __all__ = [
     "MOST_LEASES",
@@ -141,6 +142,10 @@ def undo(db: Session, project: Project, user: User) -> tuple[Outcome, Served | N
         task.state = "done" if enough else "open"
     db.flush()
     _reopen(db, assignment)
+    if task.parent_id is not None:
+        drop_later(db, task, user)
+        talk = db.scalar(live(project, user).where(Assignment.task_id == task.parent_id))
+        return before, served(db, talk) if talk else None
     free = _free_places(db, task) > 0
     if free:
         minutes = settings_of(project).pool.lease_minutes

@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session, aliased
 
+from app.core.context import earlier_steps, told
 from app.core.errors import NotFound
 from app.core.records import SPLITS, Assignment, Preference, Prompt, Snapshot, Step, Task, TaskSegment
 from app.core.records.base import Json
@@ -60,6 +61,7 @@ class PreferencePair:
     prompt_id: int
     split: str
     messages: list[Json]
+    """Everything before the completions: the prompt, and in a talk its turns so far."""
     first: str
     """Text of the completion at the lower position (0 of two); never the order on the screen."""
     second: str
@@ -152,6 +154,7 @@ def pairs_among(db: Session, ids: Sequence[int]) -> Iterator[PreferencePair]:
             select(
                 Preference.id,
                 Preference.task_id,
+                Task.parent_id,
                 Preference.tiers,
                 Preference.outcome,
                 Preference.strength,
@@ -166,8 +169,9 @@ def pairs_among(db: Session, ids: Sequence[int]) -> Iterator[PreferencePair]:
             .order_by(Preference.id)
         ).all()
         shown = segments_of(db, [row.task_id for row in rows])
+        earlier = earlier_steps(db, [row.task_id for row in rows if row.parent_id is not None])
         for row in rows:
-            yield from _pairs(row, shown[row.task_id])
+            yield from _pairs(row, shown[row.task_id], told(row.messages, earlier.get(row.task_id, [])))
 
 
 def preference_ids(db: Session, snapshot_id: int) -> list[int]:
@@ -203,7 +207,7 @@ def segments_of(db: Session, task_ids: Sequence[int]) -> dict[int, list[Segment]
     return found
 
 
-def _pairs(row: Row[*tuple[Any, ...]], shown: list[Segment]) -> Iterator[PreferencePair]:
+def _pairs(row: Row[*tuple[Any, ...]], shown: list[Segment], messages: list[Json]) -> Iterator[PreferencePair]:
     tier_of = {position: tier for tier, positions in enumerate(row.tiers) for position in positions}
     for first, second in combinations([segment for segment in shown if segment.position in tier_of], 2):
         better = tier_of[second.position] - tier_of[first.position]
@@ -213,7 +217,7 @@ def _pairs(row: Row[*tuple[Any, ...]], shown: list[Segment]) -> Iterator[Prefere
             preference_id=row.id,
             prompt_id=row.prompt_id,
             split=row.split,
-            messages=row.messages,
+            messages=messages,
             first=first.text,
             second=second.text,
             first_trajectory_id=first.trajectory_id,
@@ -255,7 +259,7 @@ def _hash(db: Session, ids: list[int]) -> str:
         .join(Step, Step.trajectory_id == TaskSegment.trajectory_id)
         .where(
             TaskSegment.task_id == Preference.task_id,
-            Step.position.between(TaskSegment.first_step, TaskSegment.last_step),
+            Step.position <= TaskSegment.last_step,  # of a talk, all that was said before as well
         )
         .scalar_subquery()
     )

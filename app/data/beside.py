@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Row, literal, select
+from sqlalchemy import Row, func, literal, select
 from sqlalchemy.orm import Session, aliased
 
 from app.core.records import (
@@ -117,7 +117,14 @@ def rating_rows(db: Session, ids: Sequence[int]) -> Rows:
 
 
 def demonstration_rows(db: Session, ids: Sequence[int]) -> Rows:
-    """What people wrote themselves."""
+    """What people wrote themselves: the last step, in a talk after all that was said before."""
+    any_step = aliased(Step)
+    last = (
+        select(func.max(any_step.position))
+        .where(any_step.trajectory_id == Demonstration.trajectory_id)
+        .correlate(Demonstration)
+        .scalar_subquery()
+    )
     older = aliased(Demonstration)
     query = (
         select(
@@ -136,7 +143,7 @@ def demonstration_rows(db: Session, ids: Sequence[int]) -> Rows:
         .join(Step, Step.trajectory_id == Demonstration.trajectory_id)
         .join(Assignment, Assignment.id == Demonstration.assignment_id)
         .outerjoin(older, older.id == Demonstration.supersedes_id)
-        .where(Demonstration.id.in_(ids))
+        .where(Demonstration.id.in_(ids), Step.position == last)
         .order_by(Demonstration.id)
     )
     return db.execute(with_surroundings(query)).all()

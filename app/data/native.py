@@ -10,6 +10,7 @@ import pyarrow as pa
 from sqlalchemy import Row, RowMapping, select
 from sqlalchemy.orm import Session, aliased
 
+from app.core.context import ROLES, earlier_steps
 from app.core.records import Assignment, Model, Preference, Step, TaskSegment, Trajectory
 from app.core.records.base import Json
 from app.core.snapshots import CHUNK, among
@@ -72,6 +73,7 @@ NATIVE = pa.schema(
         ("prompt_source", pa.string()),
         ("prompt_metadata", pa.string()),
         ("prompt_messages", MESSAGES),
+        ("context", MESSAGES),
         ("completions", pa.list_(COMPLETION)),
         ("display_order", pa.list_(pa.int64())),
         ("gold", pa.string()),
@@ -138,7 +140,8 @@ def _labels(db: Session, ids: Sequence[int]) -> Sequence[Row[*tuple[Any, ...]]]:
 def _records(
     db: Session, rows: Sequence[Row[*tuple[Any, ...]]], options: ExportOptions, slug: str, key: str
 ) -> Iterator[tuple[str, Json]]:
-    completions = _completions(db, {row.task_id for row in rows})
+    task_ids = {row.task_id for row in rows}
+    completions, context = _completions(db, task_ids), earlier_steps(db, task_ids)
     for row in rows:
         found = row._mapping
         yield (
@@ -172,6 +175,7 @@ def _records(
                 "prompt_source": row.source,
                 "prompt_metadata": canonical(row.extra),
                 "prompt_messages": row.messages,
+                "context": context[row.task_id],
                 "completions": completions[row.task_id],
                 "display_order": row.display_order,
                 "gold": None if row.gold is None else canonical(row.gold),
@@ -202,9 +206,6 @@ def _older(found: RowMapping) -> str | None:
     if found.get("older_id") is None:
         return None
     return _label_id(found["older_key"], found, found["older_id"])
-
-
-ROLES = {"agent": "assistant", "user": "user", "tool": "tool", "env": "environment"}
 
 
 def _completions(db: Session, task_ids: set[int]) -> dict[int, list[Json]]:

@@ -1,6 +1,6 @@
 """Acts of one person as lines to read: what was said, about what, what was changed, what became of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +10,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from app.core.answers import KINDS, Beside, Feedback, drafts_of
-from app.core.forms import Field, parse_protocol, sentence_of
+from app.core.forms import Converse, Field, lead_of, parse_protocol, sentence_of, turn_of
 from app.core.records import Assignment, Demonstration, Preference, Project, Prompt, Protocol, Task
 from app.labeling.fates import Fates
 
@@ -36,6 +36,8 @@ class Line:
     """What was said first, where that was changed later."""
     fate: str
     """What became of it, in a sentence; empty where nothing is known."""
+    fixed: bool = False
+    """Whether it cannot be changed any more: later turns of a talk were written after it."""
 
 
 def excerpt(text: str) -> str:
@@ -53,6 +55,7 @@ def lines_of(db: Session, project: Project, rows: Sequence[Assignment]) -> list[
                 Task.id,
                 Task.state,
                 Task.protocol_id,
+                Task.parent_id,
                 (Task.gold.is_not(None) | Task.repeat_of.is_not(None)).label("hidden"),
                 func.left(Prompt.messages[-1]["content"].astext, 2 * EXCERPT).label("prompt"),
             )
@@ -76,16 +79,29 @@ def lines_of(db: Session, project: Project, rows: Sequence[Assignment]) -> list[
     compared = [one for one in every if isinstance(one, Preference)]
     fates = Fates(db, project, compared, {task.id for task in about.values() if task.hidden})
     return [
-        _line(row, said[row.id], forms[about[row.task_id].protocol_id], fates, beside, prompt=about[row.task_id].prompt)
+        _line(row, said[row.id], _asked(about[row.task_id], forms), fates, beside, prompt=about[row.task_id].prompt)
         if row.outcome == "answered"
         else _left(row, about[row.task_id].prompt, held=about[row.task_id].state == "withdrawn")
         for row in rows
     ]
 
 
+def _asked(task: Any, forms: Mapping[int, list[Field]]) -> tuple[list[Field], bool]:
+    """The fields that an act answered, and whether the answer is fixed since, as everything of a talk is."""
+    fields = forms[task.protocol_id]
+    return ([turn_of(fields)] if task.parent_id else fields), isinstance(lead_of(fields), Converse)
+
+
 def _line(
-    row: Assignment, said: list[Feedback], fields: list[Field], fates: Fates, beside: Beside, *, prompt: str
+    row: Assignment,
+    said: list[Feedback],
+    asked: tuple[list[Field], bool],
+    fates: Fates,
+    beside: Beside,
+    *,
+    prompt: str,
 ) -> Line:
+    fields, fixed = asked
     at = row.submitted_at or EPOCH
     replaced = {(type(one), one.supersedes_id) for one in said}
     spoken = [one for one in said if not one.withdrawn]
@@ -107,6 +123,7 @@ def _line(
         edited_at=max(edits, default=None),
         before=sentence_of(fields, drafts_of(row, given, beside)) if edits else "",
         fate=fates.of(_compared(holding), _compared([one for one in spoken if one not in holding])),
+        fixed=fixed,
     )
 
 

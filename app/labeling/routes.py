@@ -1,19 +1,19 @@
 """The label page and what it posts. Every act works as a plain form; the page's script asks for JSON instead."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.orm import Session
 
-from app.core import edits, leases, queue
+from app.core import edits, leases, queue, talks
 from app.core.answers import Outcome
 from app.core.errors import InvalidInput, Problem
+from app.core.forms import Converse
 from app.core.forms.write import MOST_TEXT
 from app.core.pauses import give_back
 from app.core.standing import Standing, standing
-from app.labeling import service
+from app.labeling import service, talk_routes
 from app.labeling.history_routes import router as history_router
 from app.web.dependencies import LABELERS, Access, member
 from app.web.flash import say
@@ -23,6 +23,7 @@ from app.web.templating import left, render
 
 router = APIRouter(prefix="/projects/{slug}")
 router.include_router(history_router)
+router.include_router(talk_routes.router)
 
 Have = Annotated[list[UUID], Query(max_length=16)]
 
@@ -32,17 +33,20 @@ def show_label(request: Request, slug: str) -> Response:
     """The page: a task, and the next one already in it."""
     with request.app.state.uow() as db:
         access = member(db, request, slug, *LABELERS)
+        talks.resume(db, access.project, access.user)
         task = queue.next_task(db, access.project, access.user)
+        if task is not None and isinstance(task.lead, Converse):
+            return talk_routes.page(request, db, access, task.key)
         ahead = queue.next_task(db, access.project, access.user, have=[task.key]) if task else None
-        context = _page(db, access)
+        context = service.around(db, access.project, access.user)
     return render(request, "labeling/page.html", task=task, ahead=ahead, **context)
 
 
 @router.get("/label/next")
 def next_fragment(request: Request, slug: str, have: Have = []) -> Response:  # noqa: B006  FastAPI copies it
-    """A task that the page does not have yet, as a fragment; 204 when there is none.
+    """A task that the page does not have yet, as a fragment; 204 when there is none, 205 for a talk: it has its own.
 
-    Where that is for a reason, the fragment says it instead.
+    Where there is none for a reason, the fragment says it instead.
     """
     with request.app.state.uow() as db:
         access = member(db, request, slug, *LABELERS)
@@ -51,6 +55,8 @@ def next_fragment(request: Request, slug: str, have: Have = []) -> Response:  # 
             place = standing(db, access.project, access.user)
             return _nothing(request, place) if place.why else Response(status_code=204)
         number = service.progress(db, access.project, access.user).today + 1 + len(have)
+    if isinstance(task.lead, Converse):
+        return Response(status_code=205)
     return render(request, "labeling/_task.html", task=task, number=number)
 
 
@@ -126,6 +132,8 @@ def undo(request: Request, slug: str) -> Response:
     if not wants_json(request):
         return say(request, see_other(request, f"/projects/{slug}/label"), words, "info")
     task = undone[1] if undone else None
+    if task is not None and isinstance(task.lead, Converse):
+        return JSONResponse({"said": words, "task": None, "today": today, "elsewhere": True})
     html = bytes(render(request, "labeling/_task.html", task=task, number=today + 1).body).decode() if task else None
     return JSONResponse({"said": words, "task": html, "today": today})
 
@@ -147,19 +155,6 @@ def edit(request: Request, slug: str) -> Response:
         answers = service.answers_of(_posted(request), queue.fields_for(db, access.user, sent.token))
         outcome = edits.edit(db, access.user, sent.key, sent.token, answers)
     return _told(request, slug, access, outcome, back="history")
-
-
-def _page(db: Session, access: Access) -> dict[str, Any]:
-    return {
-        "progress": service.progress(db, access.project, access.user),
-        "guideline": service.newest_guideline(db, access.project),
-        "changes": service.guideline_changes(db, access.project, access.user),
-        "begun": service.anything_yet(db, access.project),
-        "reasons": queue.REASONS,
-        "lease_seconds": leases.length(access.project).seconds,
-        "place": standing(db, access.project, access.user),
-        **service.key_sheet(access.project, access.user),
-    }
 
 
 def _nothing(request: Request, place: Standing) -> Response:

@@ -9,11 +9,14 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.core import leases
 from app.core.errors import InvalidInput, Problem
 from app.core.forms import Field, segments_of
 from app.core.keys import COMMANDS, LAYOUTS
 from app.core.projects import settings_of
+from app.core.queue import REASONS
 from app.core.records import Assignment, Guideline, Project, Task, User
+from app.core.standing import standing
 
 MOST_KEYS = 16
 """Tasks that one page may name in a request."""
@@ -32,13 +35,17 @@ class Progress:
 
 
 def progress(db: Session, project: Project, user: User) -> Progress:
-    """How many tasks this person answered here today."""
+    """How many tasks this person answered here today; a talk is one, however many turns it has."""
     today = db.scalars(
-        select(func.count()).where(
+        select(func.count())
+        .select_from(Assignment)
+        .join(Task, Task.id == Assignment.task_id)
+        .where(
             Assignment.user_id == user.id,
             Assignment.project_id == project.id,
             Assignment.outcome == "answered",
             Assignment.submitted_at >= func.date_trunc("day", func.now()),
+            Task.parent_id.is_(None),
         )
     ).one()
     return Progress(today, settings_of(project).daily_goal)
@@ -96,6 +103,20 @@ def asks_first(project: Project, user: User) -> bool:
     """Whether an answer is marked first and sent with Enter: the person's choice, else the project's."""
     chosen = user.preferences.get("sending", "project")
     return settings_of(project).ask_before_sending if chosen == "project" else chosen == "ask"
+
+
+def around(db: Session, project: Project, user: User) -> dict[str, Any]:
+    """What a label page shows around its task."""
+    return {
+        "progress": progress(db, project, user),
+        "guideline": newest_guideline(db, project),
+        "changes": guideline_changes(db, project, user),
+        "begun": anything_yet(db, project),
+        "reasons": REASONS,
+        "lease_seconds": leases.length(project).seconds,
+        "place": standing(db, project, user),
+        **key_sheet(project, user),
+    }
 
 
 def anything_yet(db: Session, project: Project) -> bool:

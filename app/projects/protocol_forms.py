@@ -52,6 +52,11 @@ ADDS: dict[str, tuple[str, str, Json]] = {
         "No answer is shown; the person writes one. One task for each prompt.",
         {"type": "demonstrate", "question": "Write the answer that you would want to get."},
     ),
+    "converse": (
+        "Talk with the model",
+        "Two or more replies at each turn; the chosen one goes on. Every choice is a comparison with its context.",
+        {"type": "converse", "question": "Which reply should the talk go on with?", "tie": True, "both_bad": True},
+    ),
     "rate": (
         "Rate on a scale",
         "A criterion with anchored steps, for each answer.",
@@ -177,7 +182,7 @@ def _placed(problem: Problem, fields: Sequence[Json]) -> Problem:
     return Problem(f"f{number}.question", problem.message)
 
 
-LEADS = ("compare", "choose", "rank")
+LEADS = ("compare", "choose", "rank", "converse")
 """What has the key "overall", unless it is taken."""
 BOXES = {
     "compare": ("tie", "both_bad"),
@@ -185,6 +190,7 @@ BOXES = {
     "rank": ("ties", "all_bad"),
     "rate": ("not_applicable",),
     "edit": ("unchanged",),
+    "converse": ("tie", "both_bad", "own_reply"),
 }
 NUMBERS = {
     "compare": ("strength",),
@@ -192,9 +198,10 @@ NUMBERS = {
     "rank": ("answers",),
     "note": ("least",),
     "demonstrate": ("least",),
+    "converse": ("replies", "strength", "turns_least"),
 }
 LISTS = {"compare": ("aspects",), "flags": ("flags",), "annotate": ("labels",)}
-CHOICES = {"rate": ("of",), "flags": ("of",), "note": ("hides",)}
+CHOICES = {"rate": ("of",), "flags": ("of",), "note": ("hides",), "converse": ("opening",)}
 
 
 def _field(block: Mapping[str, str], number: int) -> Json:

@@ -28,15 +28,24 @@ class PolicyDouble:
     in_flight: int = 0
     most_in_flight: int = 0
     pause: float = 0.0
+    word_pause: float = 0.0
+    """Seconds between two words of a stream."""
+    ends: bool = True
+    """Whether a stream comes to its end."""
+    same: int = 0
+    """So many requests get the same text for all their answers."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     url: str = ""
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
         """The chat answer as the API documents it."""
         choices = []
+        with self.lock:
+            same, self.same = self.same > 0, max(self.same - 1, 0)
         for index in range(body.get("n", 1)):
             draw = random.Random(f"{body.get('seed')}:{index}:{self.model_id}")  # noqa: S311  (repeatable on purpose)
             text = " ".join(draw.choices(WORDS, k=12)) if self.text is None else self.text
+            text = "The same again." if same else text
             choices.append(
                 {
                     "index": index,
@@ -80,10 +89,21 @@ def serve(double: PolicyDouble) -> Iterator[PolicyDouble]:
             self.send_response(200)
             self.send_header("content-type", "text/event-stream")
             self.end_headers()
-            for word in answer["choices"][0]["message"]["content"].split():
-                piece = {"model": answer["model"], "choices": [{"index": 0, "delta": {"content": word + " "}}]}
-                self.wfile.write(f"data: {json.dumps(piece)}\n\n".encode())
+            told = {"model": answer["model"], "palate": answer["palate"]}
+            texts = {choice["index"]: choice["message"]["content"].split() for choice in answer["choices"]}
+            for number in range(max(map(len, texts.values()))):
+                for index, words in texts.items():
+                    if number < len(words):
+                        self._event({**told, "choices": [{"index": index, "delta": {"content": words[number] + " "}}]})
+                threading.Event().wait(double.word_pause)
+            for choice in answer["choices"] if double.ends else []:
+                ending = {"finish_reason": choice["finish_reason"], "palate": choice["palate"]}
+                self._event({**told, "choices": [{"index": choice["index"], "delta": {"content": ""}, **ending}]})
             self.wfile.write(b"data: [DONE]\n\n")
+
+        def _event(self, event: dict[str, Any]) -> None:
+            self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+            self.wfile.flush()
 
         def _send(self, status: int, body: dict[str, Any]) -> None:
             data = json.dumps(body).encode()

@@ -159,14 +159,19 @@ def test_requests_go_out_together_at_low_priority(
 def test_the_same_pool_asks_with_the_same_seeds(
     uow: UnitOfWork, db: Session, sampler: Sampler, project: Project, double: PolicyDouble
 ) -> None:
+    def seeds(of: Sampler) -> list[int]:
+        plan = of.plan(db, project.id)
+        assert plan is not None
+        return [wanted.seed for wanted in plan.wanted]
+
+    planned = seeds(sampler)
     double.status = 503
     with pytest.raises(Unavailable):
         sampler.fill(project.id)
-    first = sorted(body["seed"] for body in double.asked)
-    double.asked.clear()
-    with pytest.raises(Unavailable):
-        Sampler(uow, sampler.client).fill(project.id)
-    assert sorted(body["seed"] for body in double.asked) == first
+    asked = [body["seed"] for body in double.asked]  # not all of them, where the first refusal came early
+    assert asked
+    assert set(asked) <= set(planned)
+    assert seeds(Sampler(uow, sampler.client)) == planned
     assert db.scalars(select(Trajectory)).all() == []
 
 

@@ -1,9 +1,5 @@
 """The sampler against the real policy server, as a process of its own on the tiny model."""
 
-import os
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +12,12 @@ from sqlalchemy.orm import Session
 from app.core import registry
 from app.core.database import UnitOfWork
 from app.core.records import Project, Step, Task, Trajectory
-from app.core.settings import ROOT, Settings
+from app.core.settings import Settings
 from app.sampler import Sampler
 from app.web.policy_client import PolicyClient
 from tests import factories
+from tests.conftest import unused_port
+from tests.policy_server import policy_server
 
 
 @pytest.fixture
@@ -38,26 +36,10 @@ def project(db: Session, tiny_model: Path) -> Project:
 
 
 @pytest.fixture
-def client(settings: Settings, project: Project, dsn: str, tiny_model: Path) -> Iterator[PolicyClient]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {
-        "PALATE_DATABASE_URL": dsn,
-        "PALATE_HOME": str(settings.home),
-        "PALATE_BASE_MODEL": str(tiny_model),
-        "PALATE_POLICY_PORT": str(port),
-        "PALATE_POLICY_TOKEN": "secret",
-        "PALATE_THREADS": "1",
-    }
-    process = subprocess.Popen([sys.executable, "-m", "trainer", "serve"], cwd=ROOT, env=environment)
-    here = settings.model_copy(update={"policy_port": port, "policy_token": SecretStr("secret")})
-    try:
-        with PolicyClient.of(here, bulk=True, timeout=60) as client:
-            yield client
-    finally:
-        process.terminate()
-        process.wait(30)
+def client(settings: Settings, project: Project, tiny_model: Path) -> Iterator[PolicyClient]:
+    here = settings.model_copy(update={"policy_port": unused_port(), "policy_token": SecretStr("secret")})
+    with policy_server(here, tiny_model), PolicyClient.of(here, bulk=True, timeout=60) as client:
+        yield client
 
 
 def test_real_answers_become_tasks_with_tokens_and_version(

@@ -63,10 +63,11 @@ def test_black_on_white_is_21_to_one() -> None:
 def test_the_stylesheets_stay_in_budget() -> None:
     """palate.css comes with every page, label.css with annotators' pages, admin.css with those of rounds and models."""
     sizes = {path.name: path.stat().st_size for path in (STATIC / "css").iterdir()}
-    assert set(sizes) == {"palate.css", "label.css", "forms.css", "admin.css"}
+    assert set(sizes) == {"palate.css", "label.css", "forms.css", "talk.css", "admin.css"}
     assert sizes["palate.css"] <= 32 * 1024
     assert sizes["label.css"] <= 16 * 1024
     assert sizes["forms.css"] <= 10 * 1024
+    assert sizes["talk.css"] <= 6 * 1024
     assert sizes["admin.css"] <= 10 * 1024
     assert "@layer tokens, base, parts, pages;" in CSS
 

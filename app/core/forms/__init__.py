@@ -15,6 +15,7 @@ from app.core.errors import InvalidInput, Problem
 from app.core.forms.annotate import Annotate
 from app.core.forms.choose import Choose
 from app.core.forms.compare import Compare
+from app.core.forms.converse import Converse
 from app.core.forms.field import (
     MOST_ANSWERS,
     CriterionSpec,
@@ -36,6 +37,7 @@ __all__ = [
     "Annotate",
     "Choose",
     "Compare",
+    "Converse",
     "CriterionSpec",
     "Demonstrate",
     "DemonstrationDraft",
@@ -56,6 +58,7 @@ __all__ = [
     "parse_protocol",
     "segments_of",
     "sentence_of",
+    "turn_of",
 ]
 
 DEFAULT_PROTOCOL: list[Json] = [
@@ -68,8 +71,8 @@ DEFAULT_PROTOCOL: list[Json] = [
     }
 ]
 
-_Union = Compare | Choose | Rank | Rate | Flags | Note | Annotate | Edit | Demonstrate
-TYPES = ("compare", "choose", "rank", "rate", "flags", "note", "annotate", "edit", "demonstrate")
+_Union = Compare | Choose | Rank | Rate | Flags | Note | Annotate | Edit | Demonstrate | Converse
+TYPES = ("compare", "choose", "rank", "rate", "flags", "note", "annotate", "edit", "demonstrate", "converse")
 """All field types; a further one joins this and the union above."""
 _FIELDS: TypeAdapter[list[_Union]] = TypeAdapter(
     Annotated[list[Annotated[_Union, Limits(discriminator="type")]], Limits(min_length=1, max_length=12)]
@@ -97,7 +100,9 @@ def _clashes(fields: Sequence[Field]) -> list[Problem]:
     problems = [Problem(key, "Two fields have this key.") for key in sorted({k for k in keys if keys.count(k) > 1})]
     leads = [field for field in fields if field.place != "panel"]
     if len(leads) > 1:
-        problems.append(Problem(leads[1].key, "One form compares, ranks or is written once; the rest rates or notes."))
+        problems.append(
+            Problem(leads[1].key, "One form compares, ranks, is written or talks once; the rest rates or notes.")
+        )
     if len({field.segments for field in fields} - {None}) > 1:
         problems.append(Problem("answers", "All fields of a protocol are about the same number of answers."))
     elif segments_of(fields) == 0:
@@ -134,6 +139,14 @@ def lead_of(fields: Sequence[Field]) -> Field:
 def names_of(fields: Sequence[Field]) -> str:
     """What the answers of a task are called, by slot."""
     return lead_of(fields).names[: segments_of(fields)]
+
+
+def turn_of(fields: Sequence[Field]) -> Field:
+    """What one turn of a talk asks; the rest of the form is about the talk as a whole."""
+    lead = lead_of(fields)
+    if not isinstance(lead, Converse):
+        raise InvalidInput([Problem(lead.key, "This form has no turns.")])
+    return lead.turn
 
 
 def is_alone(fields: Sequence[Field]) -> bool:

@@ -144,7 +144,7 @@ _OPEN = "state = 'open' and assignees"
 
 
 class Task(Record):
-    """One filled form waiting for people.
+    """One filled form waiting for people; or one turn of a talk, which waits for the person of the talk alone.
 
     A gold task has a known right answer. It is never open: whoever draws it may answer it, however many did before,
     so that `answers_needed` says only what it would need without its gold.
@@ -154,6 +154,8 @@ class Task(Record):
     __table_args__ = (
         CheckConstraint("state in ('open', 'done', 'withdrawn')", "state"),
         CheckConstraint("gold is null or state <> 'open'", "gold_closed"),
+        CheckConstraint("parent_id is null or state <> 'open' and answers_needed = 0", "turn"),
+        Index("ix_tasks_parent_id", "parent_id", postgresql_where=text("parent_id is not null")),
         Index("ix_tasks_open", "project_id", text("priority desc"), "id", postgresql_where=text("state = 'open'")),
         Index(
             "ix_tasks_external_id",
@@ -177,6 +179,8 @@ class Task(Record):
     project_id: Mapped[int] = to("projects.id")
     prompt_id: Mapped[int] = to("prompts.id")
     protocol_id: Mapped[int] = to("protocols.id", index=False)
+    parent_id: Mapped[int | None] = to("tasks.id", index=False)
+    """The talk that this is a turn of. A turn is never open and needs nobody, so that the queue cannot hand it out."""
     strategy: Mapped[str] = mapped_column(server_default="uniform")
     deployment_id: Mapped[int | None] = to("deployments.id")
     """The deployment whose pool this task belongs to."""

@@ -217,6 +217,7 @@ async function fill() {
     const response = await fetch(`${base}/next?${query}`, { headers: { Accept: "text/html" }, redirect: "manual" });
     if (response.type === "opaqueredirect") await outbox.check(); // to the sign-in page
     if (response.status === 200) take(await response.text());
+    if (response.status === 205 && !current()) location.assign(base); // a talk: it has a page of its own
   } catch { /* offline: the outbox says so, and coming back fills again */ } finally { fetching = false; }
 }
 
@@ -250,6 +251,7 @@ async function undo() {
   const body = await response.json();
   progress(body.today);
   toast(body.said);
+  if (body.elsewhere) return location.assign(base);
   if (!body.task) return undefined;
   const task = taskOf(new DOMParser().parseFromString(body.task, "text/html"));
   return back({ key: task.key, read: document.adoptNode(task.read), form: document.adoptNode(task.form) });
