@@ -89,6 +89,8 @@ class House:
     stranger: User
     kitchen: Project
     invite: str
+    mine: dict[str, str]
+    """By e-mail, the key of an answer of that person."""
 
 
 def furnish(db: Session, settings: Settings) -> House:
@@ -110,8 +112,13 @@ def furnish(db: Session, settings: Settings) -> House:
         project = factories.make_project(db, slug=slug, name=slug.title(), members=members, fields=asked)
         _tasks(db, project, segments_of(parse_protocol(asked)), 2)
     invite = make_invite(db, "annotator", project_id=kitchen.id, created_by=owner.id)
+    mine = {}
+    for user in (owner, annotator):
+        prompt = factories.make_prompt(db, kitchen, f"What did {user.name} say?")
+        task = factories.make_task(db, prompt, [factories.make_completion(db, prompt, text) for text in TEXTS[:2]])
+        mine[user.email] = str(factories.make_preference(db, task, user).idempotency_key)
     db.commit()
-    return House(owner, annotator, stranger, kitchen, invite)
+    return House(owner, annotator, stranger, kitchen, invite, mine)
 
 
 def _tasks(db: Session, project: Project, answers: int, count: int) -> None:

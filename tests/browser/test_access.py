@@ -20,7 +20,7 @@ from tests.browser.conftest import Open, Server
 from tests.web.browser import walk
 
 pytestmark = pytest.mark.browser
-VALUES = {"slug": "kitchen", "version": "1", "number": "1", "name": "export.json"}
+VALUES = {"slug": "kitchen", "version": "1", "number": "1", "name": "export.json", "task_id": "1"}
 """What stands for the parameters of an address. Tokens are those of real links."""
 WIDE, NARROW = [(1440, 900)], [(320, 640)]
 Enter = Callable[..., Page]
@@ -53,8 +53,8 @@ def addresses(app: FastAPI, page: Page, **values: str) -> list[str]:
     """Every address of the application that answers this person with a whole page; one of those that refuse."""
     found, refused = [], False
     for route in walk(app.routes):
-        if "GET" not in route.methods or "{token}" in route.path:
-            continue
+        if "GET" not in route.methods or "{token}" in route.path or "/talk/" in route.path:
+            continue  # a talk is seen on its label page
         path = re.sub(r"\{(\w+)(?::\w+)?\}", lambda match: {**VALUES, **values}[match[1]], route.path)
         answer = page.request.get(path, max_redirects=0)
         assert answer.status in (200, 204, 303, 403), f"{path}: {answer.status}; is a value missing for its parameters?"
@@ -156,6 +156,22 @@ def import_rows(page: Page) -> None:
         page.get_by_role("button", name="Look at the rows").click()
 
 
+def test_the_pages_that_people_meet_most_have_no_violation(enter: Enter, db: Session, settings: Settings) -> None:
+    """The gate; the whole walk is slow."""
+    looks = Looks()
+    house = furnish(db, settings)
+    annotator = enter(house.annotator)
+    for path in ("/projects/kitchen/label", "/projects/several/label", "/projects/kitchen/history", "/settings"):
+        annotator.goto(path)
+        looks.look(annotator, path)
+    owner = enter(house.owner)
+    for path in ("/projects/kitchen", "/projects/kitchen/protocol", "/projects/kitchen/gold"):
+        owner.goto(path)
+        looks.look(owner, path)
+    assert looks.found == [], "\n".join(looks.found)
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_no_page_of_owners_and_visitors_has_a_violation(
     app: FastAPI, enter: Enter, db: Session, settings: Settings
@@ -170,7 +186,12 @@ def test_no_page_of_owners_and_visitors_has_a_violation(
     looks.look(visitor, "invite, gone")
     owner = enter(house.owner)
     import_rows(owner)
-    for path in [*addresses(app, owner), "/projects/kitchen/rounds/2", "/projects/kitchen/rounds/3", "/nothing"]:
+    for path in [
+        *addresses(app, owner, key=house.mine[house.owner.email]),
+        "/projects/kitchen/rounds/2",
+        "/projects/kitchen/rounds/3",
+        "/nothing",
+    ]:
         owner.goto(path)
         unfold(owner)
         looks.look(owner, path)
@@ -183,12 +204,13 @@ def test_no_page_of_owners_and_visitors_has_a_violation(
     assert looks.found == [], "\n".join(looks.found)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_no_page_of_annotators_has_a_violation(app: FastAPI, enter: Enter, db: Session, settings: Settings) -> None:
     looks = Looks()
     house = furnish(db, settings)
     annotator = enter(house.annotator)
-    for path in addresses(app, annotator):
+    for path in addresses(app, annotator, key=house.mine[house.annotator.email]):
         annotator.goto(path)
         looks.look(annotator, path)
     label_page(annotator, looks)
@@ -205,6 +227,7 @@ def test_no_page_of_annotators_has_a_violation(app: FastAPI, enter: Enter, db: S
     assert looks.found == [], "\n".join(looks.found)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_nothing_is_too_small_for_a_finger_or_too_wide_for_a_phone(
     app: FastAPI, enter: Enter, db: Session, settings: Settings
@@ -214,7 +237,11 @@ def test_nothing_is_too_small_for_a_finger_or_too_wide_for_a_phone(
     found: list[str] = []
     phone = enter(house.owner, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     import_rows(phone)
-    paths = [*addresses(app, phone), "/projects/kitchen/rounds/3", *(f"/projects/{slug}/label" for slug in FIELDS)]
+    paths = [
+        *addresses(app, phone, key=house.mine[house.owner.email]),
+        "/projects/kitchen/rounds/3",
+        *(f"/projects/{slug}/label" for slug in FIELDS),
+    ]
     for path in paths:
         phone.set_viewport_size({"width": 390, "height": 844})
         phone.goto(path)
@@ -264,7 +291,7 @@ def running(db: Session) -> House:
     loop_rows.make_labels(db, busy)
     loop_rows.make_round(db, busy, state="running")
     db.commit()
-    return House(owner, owner, owner, busy, "")
+    return House(owner, owner, owner, busy, "", {})
 
 
 def test_a_part_that_is_fetched_again_keeps_focus_and_folds(enter: Enter, running: House) -> None:

@@ -305,6 +305,7 @@ def test_pause_without_a_script(browser: Browser, server: Server, project: Proje
 
 
 def test_a_break_is_announced_quietly(prefer: Prefer, open_label: Open, project: Project) -> None:
+    project.settings = {"pool": {"lease_minutes": 240}}  # so that nothing else is announced meanwhile
     prefer(break_minutes=25)
     page = open_label()
     page.clock.install()
