@@ -85,6 +85,7 @@ def test_offline_then_online_loses_nothing(open_label: Open, db: Session) -> Non
     page = open_label()
     page.context.set_offline(True)
     press(page, "ArrowLeft")
+    page.wait_for_timeout(100)  # the dock follows the texts 90 ms later, and is dead for 150 ms more
     press(page, "0")
     page.wait_for_selector('#save[data-state="kept"]')
     assert page.inner_text("#save") == "2 kept on this device"
