@@ -322,7 +322,12 @@ def _others(db: Session, prompt_id: int, model_id: int, draw: random.Random) -> 
         db.execute(
             select(met, Model.version, Trajectory.id)
             .join(Model, Model.id == Trajectory.model_id)
-            .where(Trajectory.prompt_id == prompt_id, Trajectory.model_id != model_id, Model.role == "policy")
+            .where(
+                Trajectory.prompt_id == prompt_id,
+                Trajectory.model_id != model_id,
+                Model.role == "policy",
+                ~exists().where(Step.trajectory_id == Trajectory.id, Step.position > 0),  # a talk is no answer to it
+            )
             .order_by(Trajectory.id)
         )
     )

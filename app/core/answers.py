@@ -3,7 +3,6 @@
 Feedback is append-only: nothing here changes or deletes a row of it; a withdrawal is a new row that supersedes.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -37,6 +36,7 @@ from app.core.records import (
     Trajectory,
     User,
 )
+from app.core.splits import text_hash
 from app.core.turns import steps_before, text_identity
 
 Act = Literal["answered", "skipped", "reported"]
@@ -116,7 +116,7 @@ def _written(db: Session, assignment: Assignment, draft: DemonstrationDraft) -> 
     identity = {
         "prompt_id": task.prompt_id,
         "user_id": assignment.user_id,
-        "content_hash": text_identity(task, draft.text) if is_turn else hashlib.sha256(draft.text.encode()).hexdigest(),
+        "content_hash": text_identity(task, draft.text) if is_turn else text_hash(draft.text),
     }
     made = db.scalar(
         insert(Trajectory)

@@ -26,7 +26,7 @@ from app.core.answers import (
 )
 from app.core.errors import Conflict, InvalidInput, NotFound, Problem
 from app.core.forms import Converse, filled, lead_of, parse_answers, sentence_of
-from app.core.queue import _locked
+from app.core.queue import locked
 from app.core.records import Assignment, Project, Rating, Task, User
 from app.core.served import Served, served
 
@@ -73,7 +73,7 @@ def edit(db: Session, user: User, key: UUID, of: UUID, answers: Mapping[str, Any
     before = _earlier(db, user, key)
     if before is not None:
         return before
-    _, assignment = _locked(db, user, of)
+    _, assignment = locked(db, user, of)
     before = _earlier(db, user, key)  # a repeat that waited for the lock
     if before is not None:
         return before

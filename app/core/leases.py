@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.core.errors import Conflict
 from app.core.projects import settings_of
-from app.core.queue import _locked, _now
+from app.core.queue import clock, locked
 from app.core.records import Project, User
 
 MOST = 4
@@ -26,8 +26,8 @@ def keep(db: Session, project: Project, user: User, key: UUID, token: UUID) -> d
     now, and whoever renews it, come one after the other. Raises NotFound for a key that is not this person's, Conflict
     for a lease that has ended, was given anew, or has its answer.
     """
-    _, assignment = _locked(db, user, key)
-    now = _now(db)
+    _, assignment = locked(db, user, key)
+    now = clock(db)
     if assignment.outcome is not None or assignment.lease_token != token or assignment.lease_until <= now:
         raise Conflict("This task went back to the pile. An answer to it is kept all the same, and marked late.")
     limit = assignment.served_at + MOST * length(project)

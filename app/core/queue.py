@@ -31,7 +31,9 @@ __all__ = [
     "MOST_LEASES",
     "REASONS",
     "Served",
+    "clock",
     "fields_for",
+    "locked",
     "next_task",
     "report",
     "skip",
@@ -62,7 +64,7 @@ def submit(
     before = taken_back(db, user, key)
     if before is not None:
         return before
-    task, assignment = _locked(db, user, key)
+    task, assignment = locked(db, user, key)
     if assignment.outcome is not None:
         return stored(db, assignment)
     fields = fields_of(db, task)
@@ -98,7 +100,7 @@ def fields_for(db: Session, user: User, key: UUID) -> list[Field]:
 
 def skip(db: Session, user: User, key: UUID, token: UUID, reason: str = "", *, active_ms: int | None = None) -> Outcome:
     """Leave a task to others; this person never gets it again. The same key again gives the first result."""
-    task, assignment = _locked(db, user, key)
+    task, assignment = locked(db, user, key)
     if assignment.outcome is not None:
         return stored(db, assignment)
     _close(db, assignment, token, "skipped", reason=reason[:500], active_ms=active_ms)
@@ -110,7 +112,7 @@ def skip(db: Session, user: User, key: UUID, token: UUID, reason: str = "", *, a
 
 def report(db: Session, user: User, key: UUID, token: UUID, reason: str, *, active_ms: int | None = None) -> Outcome:
     """Hold a task back from everybody, with a reason for the reviewers."""
-    task, assignment = _locked(db, user, key)
+    task, assignment = locked(db, user, key)
     if assignment.outcome is not None:
         return stored(db, assignment)
     _close(db, assignment, token, "reported", reason=reason[:500], active_ms=active_ms)
@@ -130,7 +132,7 @@ def undo(db: Session, project: Project, user: User) -> tuple[Outcome, Served | N
     newest = _newest(db, project, user)
     if newest is None:
         return None
-    task, assignment = _locked(db, user, newest)
+    task, assignment = locked(db, user, newest)
     if assignment.outcome is None:
         raise Conflict("This answer was taken back a moment ago.")
     before = stored(db, assignment)
@@ -149,7 +151,7 @@ def undo(db: Session, project: Project, user: User) -> tuple[Outcome, Served | N
     free = _free_places(db, task) > 0
     if free:
         minutes = settings_of(project).pool.lease_minutes
-        assignment.lease_until = _now(db) + timedelta(minutes=minutes)
+        assignment.lease_until = clock(db) + timedelta(minutes=minutes)
     db.flush()
     return before, served(db, assignment) if free else None
 
@@ -183,7 +185,7 @@ def withdraw_stale(db: Session, project: Project, deployment_id: int | None) -> 
     return len(changed.all())
 
 
-def _locked(db: Session, user: User, key: UUID) -> tuple[Task, Assignment]:
+def locked(db: Session, user: User, key: UUID) -> tuple[Task, Assignment]:
     """The task and the assignment of a key, both locked, in this order everywhere."""
     mine = (Assignment.idempotency_key == key, Assignment.user_id == user.id)
     task_id = db.scalar(select(Assignment.task_id).where(*mine))
@@ -200,7 +202,7 @@ def _locked(db: Session, user: User, key: UUID) -> tuple[Task, Assignment]:
 
 def _close(db: Session, assignment: Assignment, token: UUID, act: Act, **details: Any) -> None:
     """Write the act down. It is late when its lease had ended, or had ended once and was given anew."""
-    now = _now(db)
+    now = clock(db)
     assignment.outcome = act
     assignment.submitted_at = now
     assignment.late = assignment.lease_until < now or assignment.lease_token != token
@@ -209,7 +211,7 @@ def _close(db: Session, assignment: Assignment, token: UUID, act: Act, **details
     assignment.input_method = details.get("input_method")
 
 
-def _now(db: Session) -> datetime:
+def clock(db: Session) -> datetime:
     """The database's clock, which all leases are measured by."""
     now: datetime = db.scalars(select(func.clock_timestamp())).one()
     return now
@@ -250,5 +252,5 @@ def _reopen(db: Session, assignment: Assignment) -> None:
     assignment.late = False
     assignment.lease_token = uuid4()
     assignment.idempotency_key = uuid4()
-    assignment.lease_until = _now(db)
+    assignment.lease_until = clock(db)
     db.flush()

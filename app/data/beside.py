@@ -85,18 +85,26 @@ def with_surroundings(query: Any) -> Any:
     )
 
 
+def revision(kind: Any, older: Any) -> tuple[Any, ...]:
+    """What every kind of feedback has: which row it is, under which key, and which older one it supersedes."""
+    return (
+        kind.id,
+        kind.idempotency_key.label("key"),
+        older.id.label("older_id"),
+        older.idempotency_key.label("older_key"),
+        kind.withdrawn,
+        kind.field,
+        kind.created_at,
+    )
+
+
 def rating_rows(db: Session, ids: Sequence[int]) -> Rows:
     """Ratings, notes and marks."""
     older = aliased(Rating)
     query = (
         select(
-            Rating.id,
             literal("rated").label("outcome"),
-            Rating.idempotency_key.label("key"),
-            older.id.label("older_id"),
-            older.idempotency_key.label("older_key"),
-            Rating.withdrawn,
-            Rating.field,
+            *revision(Rating, older),
             Criterion.key.label("criterion"),
             Criterion.scale,
             Rating.position,
@@ -104,7 +112,6 @@ def rating_rows(db: Session, ids: Sequence[int]) -> Rows:
             Rating.span_start,
             Rating.span_end,
             Rating.text,
-            Rating.created_at,
             *AROUND,
         )
         .join(Criterion, Criterion.id == Rating.criterion_id)
@@ -128,16 +135,10 @@ def demonstration_rows(db: Session, ids: Sequence[int]) -> Rows:
     older = aliased(Demonstration)
     query = (
         select(
-            Demonstration.id,
             literal("demonstrated").label("outcome"),
-            Demonstration.idempotency_key.label("key"),
-            older.id.label("older_id"),
-            older.idempotency_key.label("older_key"),
-            Demonstration.withdrawn,
-            Demonstration.field,
+            *revision(Demonstration, older),
             Step.content.label("text"),
             Demonstration.edited_from_id,
-            Demonstration.created_at,
             *AROUND,
         )
         .join(Step, Step.trajectory_id == Demonstration.trajectory_id)

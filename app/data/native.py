@@ -14,7 +14,7 @@ from app.core.context import ROLES, earlier_steps
 from app.core.records import Assignment, Model, Preference, Step, TaskSegment, Trajectory
 from app.core.records.base import Json
 from app.core.snapshots import CHUNK, among
-from app.data.beside import AROUND, Beside, demonstration_rows, ended_rows, rating_rows, with_surroundings
+from app.data.beside import AROUND, Beside, demonstration_rows, ended_rows, rating_rows, revision, with_surroundings
 from app.data.forms import ExportOptions
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -116,17 +116,11 @@ def _labels(db: Session, ids: Sequence[int]) -> Sequence[Row[*tuple[Any, ...]]]:
     older = aliased(Preference)
     query = (
         select(
-            Preference.id,
-            Preference.idempotency_key.label("key"),
-            older.id.label("older_id"),
-            older.idempotency_key.label("older_key"),
-            Preference.withdrawn,
-            Preference.field,
+            *revision(Preference, older),
             Preference.outcome,
             Preference.tiers,
             Preference.strength,
             Preference.note,
-            Preference.created_at,
             *AROUND,
         )
         .join(Assignment, Assignment.id == Preference.assignment_id)

@@ -39,6 +39,8 @@ def show_label(request: Request, slug: str) -> Response:
             return talk_routes.page(request, db, access, task.key)
         ahead = queue.next_task(db, access.project, access.user, have=[task.key]) if task else None
         context = service.around(db, access.project, access.user)
+        if task is None:
+            context["place"] = standing(db, access.project, access.user)
     return render(request, "labeling/page.html", task=task, ahead=ahead, **context)
 
 

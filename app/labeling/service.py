@@ -16,7 +16,6 @@ from app.core.keys import COMMANDS, LAYOUTS
 from app.core.projects import settings_of
 from app.core.queue import REASONS
 from app.core.records import Assignment, Guideline, Project, Task, User
-from app.core.standing import standing
 
 MOST_KEYS = 16
 """Tasks that one page may name in a request."""
@@ -114,7 +113,6 @@ def around(db: Session, project: Project, user: User) -> dict[str, Any]:
         "begun": anything_yet(db, project),
         "reasons": REASONS,
         "lease_seconds": leases.length(project).seconds,
-        "place": standing(db, project, user),
         **key_sheet(project, user),
     }
 

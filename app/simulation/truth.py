@@ -63,9 +63,7 @@ def true_score(rows: Sequence[Mapping[str, Any]], taste: Taste) -> Json:
     unit = pstdev(flat["base"])
     figures: Json = {"prompts": len(rows), "base_deviation": unit} | {name: fmean(flat[name]) for name in POLICIES}
     for name, before, after in (("gain_over_base", "base", "candidate"), ("gain_over_live", "live", "candidate")):
-        gains = [(fmean(new) - fmean(old)) for old, new in zip(scores[before], scores[after], strict=True)]
-        mean, low, high = clustered_bootstrap(gains, range(len(gains)))
-        figures[name] = {"sd": mean / unit, "low": low / unit, "high": high / unit} if unit else None
+        figures[name] = _gain(scores[before], scores[after], unit)
     return figures
 
 
@@ -76,11 +74,16 @@ def gains(rows: Sequence[Mapping[str, Any]], taste: Taste) -> Json:
     unit = pstdev([score for prompt in scores["base"] for score in prompt])
     figures: Json = {}
     for name in names:
-        differences = [fmean(new) - fmean(old) for old, new in zip(scores["base"], scores[name], strict=True)]
-        mean, low, high = clustered_bootstrap(differences, range(len(differences)))
-        gain = {"sd": mean / unit, "low": low / unit, "high": high / unit} if unit else None
+        gain = _gain(scores["base"], scores[name], unit)
         figures[name] = {"mean": fmean([fmean(prompt) for prompt in scores[name]]), "gain": gain}
     return figures
+
+
+def _gain(before: Sequence[Sequence[float]], after: Sequence[Sequence[float]], unit: float) -> Json | None:
+    """The mean gain of some prompts' scores in units, bootstrapped over prompts; None where the unit is 0."""
+    differences = [fmean(new) - fmean(old) for old, new in zip(before, after, strict=True)]
+    mean, low, high = clustered_bootstrap(differences, range(len(differences)))
+    return {"sd": mean / unit, "low": low / unit, "high": high / unit} if unit else None
 
 
 def table(rounds: Sequence[Json]) -> str:

@@ -1,5 +1,7 @@
 // The playground: sends the form to its stream address and shows tokens as they come. Without it the form posts as a page.
 
+import { events } from "./events.js";
+
 const form = document.getElementById("playground");
 const list = form.querySelector(".talk");
 const message = form.elements.message;
@@ -27,20 +29,6 @@ function trouble(text) {
   notice.setAttribute("role", "alert");
   notice.textContent = `${text} Your message is still here.`;
   place.append(notice);
-}
-
-async function* events(response) {
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const lines = (rest + value).split("\n");
-    rest = lines.pop();
-    for (const line of lines) {
-      if (line.startsWith("data: ") && line !== "data: [DONE]") yield JSON.parse(line.slice(6));
-    }
-  }
 }
 
 async function failure(response) {

@@ -250,6 +250,8 @@ def test_the_strategy_is_the_projects_and_stored(
     fill_up(sampler, project)
     assert set(db.scalars(select(Task.strategy))) == {"uniform"}
     before = double.model_id
+    talks = set(db.scalars(select(func.min(Trajectory.id)).group_by(Trajectory.prompt_id)))
+    db.add_all(Step(trajectory_id=one, position=1, actor="user", content="Go on.") for one in talks)
     new = registry.register(db, project.id, "policy", None, None, "a" * 64, "tiny")
     deployment = registry.promote(db, project.id, new.id)
     registry.mark_serving(db, deployment.id)
@@ -275,6 +277,8 @@ def test_the_strategy_is_the_projects_and_stored(
         .where(Task.strategy == "live_vs_candidate", Trajectory.model_id == before)
     )
     assert set(places) == {0, 1}
+    shown = select(TaskSegment.trajectory_id).join(Task, Task.id == TaskSegment.task_id)
+    assert not talks & set(db.scalars(shown.where(Task.strategy == "live_vs_candidate")))  # a talk is no answer
 
 
 def test_least_labelled_fills_where_labels_are_few(db: Session, sampler: Sampler, project: Project) -> None:

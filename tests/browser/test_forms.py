@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 from app.core.records import Assignment, Criterion, Demonstration, Preference, Rating, Step, User
 from tests import factories
 from tests.browser.conftest import Open
+from tests.browser.test_fields import REST, press, saved
 
 pytestmark = pytest.mark.browser
-REST = 220
 FIVE = [{"value": n, "label": word} for n, word in enumerate(("Not at all", "", "Half", "", "Fully"), 1)]
 COMPARE = {**factories.PROTOCOL[0], "aspects": [{"key": "tone", "label": "Tone"}]}
 CLEAR = {"type": "rate", "key": "clear", "question": "How clear is it?", "options": FIVE, "not_applicable": True}
@@ -65,17 +65,6 @@ def project() -> Any:
         slug = "everyday"
 
     return Somewhere()
-
-
-def press(page: Page, *keys: str) -> None:
-    page.wait_for_timeout(REST)
-    for key in keys:
-        page.keyboard.press(key)
-
-
-def saved(page: Page, today: int) -> None:
-    page.wait_for_function("n => document.querySelector('#progress').innerText === `${n} today`", arg=today)
-    page.wait_for_selector('#save[data-state="saved"]')
 
 
 def shot(page: Page, name: str) -> None:

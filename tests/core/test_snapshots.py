@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import event, update
 from sqlalchemy.orm import Session
 
+from app.core import runs
 from app.core.records import Assignment, Preference, Project, Step, Task, User
 from app.core.snapshots import CHUNK, pairs_of, take_snapshot
 from tests import factories
@@ -65,6 +66,19 @@ def test_a_choice_says_nothing_about_what_was_not_chosen(db: Session) -> None:
     factories.make_preference(db, factories.make_task(db, prompt, texts), user, outcome="best", tiers=[[1], [0, 2]])
     pairs = list(pairs_of(db, take_snapshot(db, project.id).id))
     assert [(pair.first, pair.second, pair.target) for pair in pairs] == [("a", "b", 0.0), ("b", "c", 1.0)]
+
+
+def test_single_aspects_are_neither_trained_on_nor_counted(db: Session) -> None:
+    user, project = factories.make_user(db), factories.make_project(db)
+    overall = answer(db, project, user)
+    same = {name: getattr(overall, name) for name in ("project_id", "task_id", "assignment_id", "user_id")}
+    db.add(Preference(**same, field="overall.tone", outcome="prefer", tiers=[[1], [0]]))
+    db.flush()
+    snapshot = take_snapshot(db, project.id)
+    assert [pair.target for pair in pairs_of(db, snapshot.id)] == [1.0]
+    assert snapshot.counts["train"] == 1
+    assert runs.pair_counts(db, project.id)["train"] == runs.labels_since_last_round(db, project.id) == 1
+    assert len(take_snapshot(db, project.id, {"history": True}).preference_ids) == 2  # an export without loss has it
 
 
 def test_counts_by_split(db: Session) -> None:

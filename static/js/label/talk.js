@@ -1,6 +1,7 @@
 // A talk: what is said goes to the model, its replies stream in side by side, one key chooses, and the talk goes on. After
 // each act the server's own rendering of the talk replaces what stands here.
 
+import { events } from "../events.js";
 import { ActiveTime } from "./active.js";
 import * as drafts from "./drafts.js";
 import { bindKeys } from "./keys.js";
@@ -98,18 +99,6 @@ function bubble(text) {
   place.querySelector(".material").textContent = text;
   place.querySelector(".material").classList.add("live");
   return place;
-}
-
-async function* events(response) {
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const lines = (rest + value).split("\n");
-    rest = lines.pop();
-    for (const line of lines) if (line.startsWith("data: ")) yield JSON.parse(line.slice(6));
-  }
 }
 
 // Says something, or asks for the replies that are owed, and shows them as they come.
