@@ -17,6 +17,7 @@ from app.core.settings import Settings
 from tests import factories, loop_rows
 from tests.browser.access import FIELDS, SMALL, WIDER, House, Looks, furnish
 from tests.browser.conftest import Open, Server
+from tests.browser.waits import awake
 from tests.web.browser import walk
 
 pytestmark = pytest.mark.browser
@@ -266,7 +267,7 @@ def test_focus_is_never_lost(open_label: Open, db: Session) -> None:
     """After sending, after a dialog, and at the last task."""
     page = open_label()
     place = "document.activeElement.id || document.activeElement.tagName"
-    page.wait_for_timeout(220)
+    awake(page)
     page.click('.cell[data-choice="same"]')
     page.wait_for_function("() => document.activeElement.id === 'task-title'")
     page.click('[data-opens="keys"]')
@@ -275,9 +276,9 @@ def test_focus_is_never_lost(open_label: Open, db: Session) -> None:
     db.execute(update(Task).values(state="done"))
     db.commit()
     for _ in range(2):
-        page.wait_for_timeout(220)
+        awake(page)
         page.keyboard.press("ArrowLeft")
-        page.wait_for_timeout(220)
+        awake(page)
     page.wait_for_selector("#nothing:not([hidden])")
     assert page.evaluate(place) == "H1"
 

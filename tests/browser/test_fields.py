@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from app.core.records import Assignment, Preference, User
 from tests import factories
 from tests.browser.conftest import Open
+from tests.browser.waits import awake
 
 pytestmark = pytest.mark.browser
-REST = 220
 CHOOSE = {"type": "choose", "key": "overall", "question": "Which answer is the best?", "answers": 4, "all_bad": True}
 RANK = {"type": "rank", "key": "overall", "question": "Best first.", "answers": 4, "ties": True, "all_bad": True}
 TEXTS = ("Short.", "A list:\n\n- one\n- two", "A longer answer. " * 30, "```python\nprint(1)\n```")
@@ -48,7 +48,7 @@ def project() -> Any:
 
 
 def press(page: Page, *keys: str) -> None:
-    page.wait_for_timeout(REST)
+    awake(page)
     for key in keys:
         page.keyboard.press(key)
 
@@ -76,7 +76,7 @@ def test_one_key_chooses_the_best(ask: Ask, open_label: Open, db: Session) -> No
     saved(page, 1)
     press(page, "x")
     saved(page, 2)
-    page.wait_for_timeout(REST)
+    awake(page)
     page.click('[data-choice="1"]')
     saved(page, 3)
     assert stored(db) == [("best", [[2], [0, 1, 3]]), ("all_bad", [[0, 1, 2, 3]]), ("best", [[0], [1, 2, 3]])]
@@ -119,14 +119,14 @@ def test_an_unfinished_order_is_not_sent_and_says_so(ask: Ask, open_label: Open,
 def test_a_ranking_by_pointer_and_by_drag(ask: Ask, open_label: Open, db: Session) -> None:
     ask(RANK)
     page = open_label()
-    page.wait_for_timeout(REST)
+    awake(page)
     page.click('[data-place="2"]')
     page.click('[data-place="4"]')
     page.click('[data-place="1"]')
     page.click('[data-than="1"]')
     page.click('[data-command="rank"]')
     saved(page, 1)
-    page.wait_for_timeout(REST)
+    awake(page)
     for name in ("1", "2", "3"):
         page.click(f'[data-place="{name}"]')
     page.drag_and_drop('[data-taken="4"]', '[data-taken="1"]')
@@ -140,7 +140,7 @@ def test_a_ranking_by_pointer_and_by_drag(ask: Ask, open_label: Open, db: Sessio
 def test_both_fields_on_a_phone(ask: Ask, open_label: Open, db: Session) -> None:
     ask(RANK)
     page = open_label(width=390, height=844, has_touch=True, is_mobile=True)
-    page.wait_for_timeout(REST)
+    awake(page)
     for name in ("2", "3", "1"):
         page.click(f".switch label:nth-of-type({name})")
         page.click(f'[data-place="{name}"]')

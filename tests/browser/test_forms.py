@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from app.core.records import Assignment, Criterion, Demonstration, Preference, Rating, Step, User
 from tests import factories
 from tests.browser.conftest import Open
-from tests.browser.test_fields import REST, press, saved
+from tests.browser.test_fields import press, saved
+from tests.browser.waits import awake
 
 pytestmark = pytest.mark.browser
 FIVE = [{"value": n, "label": word} for n, word in enumerate(("Not at all", "", "Half", "", "Fully"), 1)]
@@ -154,7 +155,7 @@ def test_what_is_open_is_named_and_gets_the_focus(ask: Ask, open_label: Open, db
 def test_several_questions_by_pointer_and_a_reload_keeps_them(ask: Ask, open_label: Open, db: Session) -> None:
     ask(COMPARE, CLEAR, WHY, answers=2)
     page = open_label()
-    page.wait_for_timeout(REST)
+    awake(page)
     page.click('label.cell:has([value="same"])')
     page.click('.row-of:has-text("Tone") label:has([value="b"])')
     page.fill("#text-why", "Neither says why.")
@@ -162,7 +163,7 @@ def test_several_questions_by_pointer_and_a_reload_keeps_them(ask: Ask, open_lab
     page.wait_for_selector("#dock[data-ready]", state="attached")
     assert page.input_value("#text-why") == "Neither says why."
     assert page.is_checked('[name="choice"][value="same"]')
-    page.wait_for_timeout(REST)
+    awake(page)
     for row in range(2):
         page.locator('[aria-labelledby="asked-clear"] .row-of').nth(row).locator(
             f'label:has([value="{row + 2}"])'
@@ -176,7 +177,7 @@ def test_several_questions_by_pointer_and_a_reload_keeps_them(ask: Ask, open_lab
 def test_several_questions_on_a_phone(ask: Ask, open_label: Open, db: Session) -> None:
     ask(COMPARE, FLAGS, answers=2)
     page = open_label(width=390, height=844, has_touch=True, is_mobile=True)
-    page.wait_for_timeout(REST)
+    awake(page)
     shot(page, "several-phone")
     page.tap('label.cell:has([value="a"])')
     page.wait_for_selector(".questions", state="visible")

@@ -12,9 +12,9 @@ from app.core.keys import COMMANDS, STANDARD
 from app.core.records import Assignment, Preference, Project, User
 from tests import factories
 from tests.browser.conftest import Open, Server
+from tests.browser.waits import awake
 
 pytestmark = pytest.mark.browser
-REST = 220
 GRADED = {"type": "compare", "key": "overall", "question": "Which answer is better?", "strength": 4}
 Prefer = Callable[..., None]
 
@@ -41,7 +41,7 @@ def graded(db: Session, annotator: User) -> Project:
 
 
 def press(page: Page, *keys: str) -> None:
-    page.wait_for_timeout(REST)
+    awake(page)
     for key in keys:
         page.keyboard.press(key)
 
@@ -132,7 +132,7 @@ def test_off_leaves_tab_arrows_and_enter(prefer: Prefer, open_label: Open, proje
     assert page.locator("kbd:visible").all_inner_texts() == ["←", "→"]
     press(page, "ArrowLeft")
     today(page, 1)
-    page.wait_for_timeout(REST)
+    awake(page)
     page.keyboard.press("Tab")
     while page.evaluate("document.activeElement.dataset.choice") != "same":
         page.keyboard.press("Tab")
@@ -228,7 +228,7 @@ def test_asking_before_sending(prefer: Prefer, open_label: Open, graded: Project
     press(page, "7", "Enter")
     today(page, 1)
     assert page.locator(".send-now, .chosen").count() == 0
-    page.wait_for_timeout(REST)
+    awake(page)
     page.click('.cell[data-choice="same"]')
     assert page.evaluate("document.activeElement.className").endswith("send-now")
     page.keyboard.press("Enter")
@@ -272,7 +272,7 @@ def test_pause_gives_the_tasks_back_at_once_and_enter_goes_on(open_label: Open, 
     page = open_label()
     held = select(func.count()).where(Assignment.outcome.is_(None), Assignment.lease_until > func.clock_timestamp())
     assert db.scalars(held).one() == 2
-    page.wait_for_timeout(REST)
+    awake(page)
     with page.expect_response("**/label/pause"):
         page.keyboard.press("p")
     db.rollback()
@@ -335,12 +335,12 @@ def test_a_break_is_announced_quietly(prefer: Prefer, open_label: Open, project:
 def test_letters_come_from_the_character_and_digits_from_the_place(open_label: Open, project: Project) -> None:
     """Keyboards of France (digits need Shift), Germany (? beside the digits) and Russia (other letters)."""
     page = open_label()
-    page.wait_for_timeout(REST)
+    awake(page)
     strike = """([key, code, shiftKey]) => document.body.dispatchEvent(
         new KeyboardEvent("keydown", { key, code, shiftKey, bubbles: true, cancelable: true }))"""
     page.evaluate(strike, ["&", "Digit1", False])
     today(page, 1)
-    page.wait_for_timeout(REST)
+    awake(page)
     page.evaluate(strike, ["я", "KeyZ", False])
     today(page, 0)
     page.evaluate(strike, ["?", "Minus", True])

@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 from app.core.records import Assignment, Preference, Project, Task
 from tests import factories
 from tests.browser.conftest import Open, Server
+from tests.browser.waits import awake
 
 pytestmark = pytest.mark.browser
-REST = 220
 """Milliseconds: longer than the time in which keys are dead after a new task."""
 
 
@@ -25,7 +25,7 @@ def saved(page: Page) -> None:
 
 
 def press(page: Page, key: str) -> None:
-    page.wait_for_timeout(REST)
+    awake(page)
     page.keyboard.press(key)
 
 
@@ -42,7 +42,6 @@ def test_one_key_is_one_stored_label_and_undo_takes_it_back(open_label: Open, db
         press(page, key)
         page.wait_for_function("key => document.querySelector('#task').dataset.key !== key", arg=before)
         saved(page)
-        page.wait_for_timeout(150)
     assert stored(db) == ["prefer", "tie", "all_bad", "prefer"]
     sides = db.execute(
         select(Preference.tiers, Assignment.display_order)
@@ -65,7 +64,7 @@ def test_one_key_is_one_stored_label_and_undo_takes_it_back(open_label: Open, db
 
 def test_the_next_pair_needs_no_network(open_label: Open) -> None:
     page = open_label()
-    page.wait_for_timeout(REST)
+    awake(page)
     page.context.set_offline(True)
     # Whether it comes without the network is tested; how fast it comes is for a benchmark on a quiet machine.
     came = page.evaluate("""() => new Promise((done) => {
@@ -81,11 +80,41 @@ def test_the_next_pair_needs_no_network(open_label: Open) -> None:
     assert came
 
 
+HELD = """() => {
+    const real = window.fetch;
+    window.held = [];
+    window.fetch = async (where, ...rest) => {
+        if (String(where).includes("/next")) await new Promise((go) => window.held.push(go));
+        return real(where, ...rest);
+    };
+}"""
+
+
+def test_a_task_that_comes_while_the_answer_still_glows_stays(open_label: Open) -> None:
+    """The next task arrives in the 90 ms in which the dock still shows the answer before."""
+    page = open_label()
+    page.evaluate(HELD)
+    press(page, "ArrowLeft")  # the one behind it is in memory
+    awake(page)
+    page.wait_for_function("() => window.held.length > 0")
+    shown = page.evaluate("""() => new Promise((done) => {
+        const seen = [];
+        new MutationObserver(() => seen.push(document.querySelector("#task")?.dataset.key ?? "none"))
+            .observe(document.querySelector("#holder"), { childList: true });
+        const press = { key: "ArrowLeft", code: "ArrowLeft", bubbles: true };
+        document.body.dispatchEvent(new KeyboardEvent("keydown", press));
+        window.held.forEach((go) => go());
+        setTimeout(() => done(seen), 1500);
+    })""")
+    assert shown[0] == "none"
+    assert "none" not in shown[1:]
+    assert len(shown) > 1, "the task did not come"
+
+
 def test_offline_then_online_loses_nothing(open_label: Open, db: Session) -> None:
     page = open_label()
     page.context.set_offline(True)
     press(page, "ArrowLeft")
-    page.wait_for_timeout(100)  # the dock follows the texts 90 ms later, and is dead for 150 ms more
     press(page, "0")
     page.wait_for_selector('#save[data-state="kept"]')
     assert page.inner_text("#save") == "2 kept on this device"
@@ -112,7 +141,7 @@ def test_a_server_that_dies_and_a_page_that_is_loaded_again(open_label: Open, se
 
 def test_a_double_press_and_a_held_key_answer_once(open_label: Open, db: Session) -> None:
     page = open_label()
-    page.wait_for_timeout(REST)
+    awake(page)
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
     saved(page)
@@ -240,7 +269,6 @@ def test_the_server_is_never_waited_for(open_label: Open, db: Session) -> None:
     for _ in range(5):
         page.wait_for_selector("#task")
         press(page, "ArrowLeft")
-        page.wait_for_timeout(80)
     saved(page)
     deadline = time.monotonic() + 5
     while len(stored(db)) < 5 and time.monotonic() < deadline:

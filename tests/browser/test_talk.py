@@ -17,9 +17,9 @@ from app.core.settings import Settings
 from tests import factories
 from tests.background.policy_double import PolicyDouble, serve
 from tests.browser.conftest import Open, Server
+from tests.browser.waits import awake
 
 pytestmark = pytest.mark.browser
-REST = 220
 SCALE = [{"value": n, "label": word} for n, word in enumerate(("Not at all", "", "Half way", "", "Fully"), 1)]
 CONVERSE = {
     "type": "converse",
@@ -69,7 +69,7 @@ def project(db: Session, annotator: User, double: PolicyDouble) -> Project:
 def waits(page: Page, state: str, turns: int) -> None:
     """Until the talk says that it waits for this, with so many turns."""
     page.wait_for_selector(f'#task[data-at="{turns}{state}"]', timeout=WITHIN, state="attached")
-    page.wait_for_timeout(REST)
+    awake(page)
 
 
 def look(page: Page, name: str) -> None:
@@ -103,7 +103,7 @@ def test_a_whole_talk_by_keys(open_label: Open, db: Session) -> None:
     waits(page, "ready", 2)
     page.click("text=End the talk")
     page.wait_for_selector('#task[data-state="ending"]')
-    page.wait_for_timeout(REST)
+    awake(page)
     page.keyboard.press("Enter")
     expect(page.locator(".toast")).to_contain_text("Still open")
     page.keyboard.press("4")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.waits import awake
 from tests.end_to_end.house import training_house
 from tests.faults.house import House
 
@@ -128,7 +129,7 @@ def label(page: Page) -> None:
     shots(page, "label")
     for number in range(LABELS):
         before = page.get_attribute("#task", "data-key")
-        page.wait_for_timeout(220)  # keys are dead for a moment after a new task
+        awake(page)
         page.keyboard.press(("ArrowLeft", "ArrowRight")[number % 2])
         page.wait_for_function(
             "key => document.querySelector('#task') && document.querySelector('#task').dataset.key !== key",

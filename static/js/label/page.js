@@ -30,7 +30,7 @@ const ready = []; // tasks in memory: {key, read, form}
 const shown = new Map(); // tasks just answered and not yet sent, for an undo without a server
 const base = dock.dataset.base;
 const { edits } = dock.dataset; // set where an answer is changed: where to go then
-let shownAt = 0;
+let waking; // the timer at whose end the task on the screen takes an answer; then the dock is data-awake
 let leaving = false;
 let fetching = false;
 let pending = null; // the task whose texts are shown while the dock still holds the answer before
@@ -52,6 +52,7 @@ function current() { return taskOf(document); }
 function have() { return [current()?.key, ...ready.map((task) => task.key), ...outbox.keys()].filter(Boolean); }
 
 function show(task) {
+  doze();
   holder.replaceChildren(...(task ? [task.read] : []));
   dock.replaceChildren(...(task ? [task.form] : []));
   nothing.hidden = Boolean(task);
@@ -64,9 +65,19 @@ function show(task) {
   begin(task);
 }
 
+function doze() {
+  clearTimeout(waking);
+  delete dock.dataset.awake;
+}
+
+function wake() { dock.dataset.awake = ""; }
+
+function awake() { return "awake" in dock.dataset; }
+
 function begin(task) {
   leaving = false;
-  shownAt = performance.now();
+  doze();
+  waking = setTimeout(wake, DEAD);
   if (!edits) {
     const title = `Task ${count + outbox.entries().length + 1}`;
     task.read.querySelector("h1").textContent = title;
@@ -104,9 +115,10 @@ function toggleNote() {
 // act: answer, skip or report. Stored on this device first, then shown, then sent.
 function send(act, fields, cell, method) {
   const task = current();
-  if (!task || leaving || performance.now() - shownAt < DEAD) return;
+  if (!task || leaving || !awake()) return;
   if (edits && act !== "answer") return;
   leaving = true;
+  doze();
   for (const other of task.form.querySelectorAll(".chosen")) other.classList.remove("chosen");
   cell?.classList.add("chosen");
   const form = new FormData(task.form);
@@ -123,7 +135,7 @@ function send(act, fields, cell, method) {
   said.textContent = `${cell ? confirm.wordsOf(cell) : act}.`;
   const next = ready.shift() ?? null;
   holder.replaceChildren(...(next ? [next.read] : []));
-  if (next) panes.show(next.read);
+  if (next) panes.glimpse(next.read);
   pending = { next, timer: setTimeout(settle, HOLD) };
 }
 
@@ -133,7 +145,7 @@ function settle() {
   const { next, timer } = pending;
   clearTimeout(timer);
   pending = null;
-  show(next);
+  show(next ?? ready.shift() ?? null); // one may have come since
   fill();
 }
 
@@ -145,7 +157,7 @@ function choose(cell, method) {
 }
 
 function mark(cell, now, method) {
-  if (!leaving && performance.now() - shownAt >= DEAD) tell(confirm.mark(cell, now, method));
+  if (!leaving && awake()) tell(confirm.mark(cell, now, method));
 }
 
 // An arrow on a graded scale marks; where an arrow is itself an answer, it is one.
@@ -229,7 +241,7 @@ function take(html) {
   if (!task || have().includes(task.key)) return;
   if (paused) { outbox.post("pause", { key: task.key }).catch(() => null); return; }
   ready.push({ key: task.key, read: document.adoptNode(task.read), form: document.adoptNode(task.form) });
-  if (!current()) show(ready.shift());
+  if (!pending && !current()) show(ready.shift());
   if (ready.length < AHEAD) setTimeout(fill, 0);
 }
 
@@ -315,7 +327,7 @@ function paint(state, waiting) {
 
 function onAck(body) {
   if (body.refused) {
-    leaving = leaving && !edits; // a change that was refused may be made otherwise
+    if (edits) { leaving = false; wake(); } // a change that was refused may be made otherwise
     toast(body.message ?? body.detail ?? "One task was not yours any more; its answer could not be stored.");
   } else {
     progress(body.today);

@@ -19,10 +19,15 @@ export function open(task) {
     pick.addEventListener("change", () => { pick.parentElement.querySelector(".unread")?.remove(); measure(); });
   }
   swipe(task);
+  glimpse(task);
+  measure();
+}
+
+// To be read at once, while the dock still shows the answer before.
+export function glimpse(task) {
   press(task);
   show(task);
   compare();
-  measure();
 }
 
 export function measure() {

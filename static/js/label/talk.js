@@ -19,7 +19,7 @@ const save = document.getElementById("save");
 const base = dock.dataset.base;
 const active = new ActiveTime();
 const reading = { source: false, differences: false };
-let shownAt = 0;
+let waking; // the timer at whose end replies may be chosen between; then the dock is data-awake
 let busy = false;
 let later;
 
@@ -68,7 +68,9 @@ async function refresh() {
 }
 
 function begin() {
-  shownAt = performance.now();
+  clearTimeout(waking);
+  delete dock.dataset.awake;
+  waking = setTimeout(() => { dock.dataset.awake = ""; }, DEAD);
   const title = talk().querySelector("h1").textContent;
   document.title = `${title} · ${dock.dataset.project} · Palate`;
   const writing = message();
@@ -180,7 +182,7 @@ async function again() {
 }
 
 async function choose(fields, cell, method) {
-  if (busy || performance.now() - shownAt < DEAD) return;
+  if (busy || !("awake" in dock.dataset)) return;
   busy = true;
   cell?.classList.add("chosen");
   const sent = { ...Object.fromEntries(new FormData(form())), ...fields, active_ms: active.end(), input_method: method };
