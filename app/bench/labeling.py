@@ -34,7 +34,6 @@ from app.core.records import Preference, Project, Protocol, Task
 from app.core.settings import Settings
 from app.postgres import Cluster
 from app.simulation.annotator import Annotator, Character
-from app.simulation.page import LabelPage, ShownTask
 from app.simulation.tastes import concise
 
 WARM_UP = 3.0
@@ -79,22 +78,19 @@ class Person(Annotator):
             if not shown:
                 shown, csrf = self.tasks()
                 continue
+            task = shown.pop(0)
+            said = self.says(task)
             began = time.monotonic()
-            self.answer(shown.pop(0), csrf)
+            fresh = self.send(task, csrf, said, have=[task.key, *(other.key for other in shown)])
             note("submit", began)
-            began = time.monotonic()
-            fresh = self.next_after(shown)
             if fresh is not None:
-                note("fetch", began)
                 shown.append(fresh)
-
-    def next_after(self, have: list[ShownTask]) -> ShownTask | None:
-        """What the page fetches ahead."""
-        response = self._send("GET", f"{self._at}/next", params=[("have", task.key) for task in have])
-        if response.status_code != 200:
-            return None
-        tasks = LabelPage(response.text).tasks
-        return tasks[0] if tasks else None
+                continue
+            began = time.monotonic()
+            fetched = self.next_task(shown)
+            if fetched is not None:
+                note("fetch", began)
+                shown.append(fetched[0])
 
 
 def run(load: Load, say: Callable[[str], None]) -> dict[str, Any]:

@@ -221,7 +221,12 @@ def _draft(assignment: Assignment, row: Feedback, beside: Beside) -> Draft:
 
 def fields_of(db: Session, task: Task) -> list[Field]:
     """The fields of a task's protocol; of a turn only what a turn asks."""
-    fields = parse_protocol(db.scalar(select(Protocol.fields).where(Protocol.id == task.protocol_id)))
+    return fields_in(db.scalar(select(Protocol.fields).where(Protocol.id == task.protocol_id)), task)
+
+
+def fields_in(protocol: Any, task: Task) -> list[Field]:
+    """The same, from the protocol's stored form."""
+    fields = parse_protocol(protocol)
     return fields if task.parent_id is None else [turn_of(fields)]
 
 

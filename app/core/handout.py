@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.core import lanes
 from app.core.projects import Pool, settings_of
-from app.core.records import Assignment, Guideline, Project, User
+from app.core.records import Assignment, Guideline, Membership, Project, User
 from app.core.served import Served, served
 from app.core.sides import draw_order
 from app.core.standing import hold, standing
@@ -26,14 +26,26 @@ chance: random.Random = random.SystemRandom()
 """Every draw of a hand-out comes from here."""
 
 
-def next_task(db: Session, project: Project, user: User, *, have: Sequence[UUID] = ()) -> Served | None:
+def next_task(
+    db: Session,
+    project: Project,
+    user: User,
+    *,
+    have: Sequence[UUID] = (),
+    membership: Membership | None = None,
+    with_locks: bool = False,
+) -> Served | None:
     """The person's oldest live lease that the browser does not have yet, else a fresh lease, else None.
 
     `have` are the keys already on the page. Nobody holds more than MOST_LEASES, so None may also mean "answer first";
     app.core.standing says whether it means more. A lease of one's own that ended unanswered is renewed with its old key
     and order: it may still be on a screen.
+
+    `with_locks`: the transaction holds locks, and took `standing.hold` before them. Then nothing is waited for, and
+    None may also mean that others work on all that is left at this moment.
     """
-    hold(db, project, user)
+    if not with_locks:
+        hold(db, project, user)
     held = list(db.scalars(live(project, user)))
     for assignment in held:
         if assignment.idempotency_key not in have:
@@ -42,13 +54,13 @@ def next_task(db: Session, project: Project, user: User, *, have: Sequence[UUID]
     if project.paused_at is not None or len(held) >= MOST_LEASES:
         return None
     hands = _Hands(db, project, user, have)
-    place = standing(db, project, user, held=len(held))
+    place = standing(db, project, user, held=len(held), membership=membership)
     if place.lane == "gold":
         found = hands.lease(lanes.find_gold(db, project.id, user.id, have=have))
         if found is not None:
             return found
         place = standing(db, project, user, held=len(held), more_gold=False)
-    return hands.mixed(wait=not held) if place.lane == "any" else None
+    return hands.mixed(wait=not held and not with_locks) if place.lane == "any" else None
 
 
 def live(project: Project, user: User) -> Any:
@@ -104,16 +116,13 @@ class _Hands:
             return None
         terms = {
             "user": self.user.id,
-            "guideline": _newest_guideline(self.db, self.project),
             "token": uuid4(),
             "key": uuid4(),
             "minutes": self.pool.lease_minutes,
             "shown": draw_order(found.segments, found.lean, chance),
         }
         taken = lanes.take(self.db, found.task_id, terms)
-        if taken is None:
-            return None
-        return served(self.db, self.db.get_one(Assignment, taken, populate_existing=True))
+        return served(self.db, taken) if taken is not None else None
 
 
 def _newest_guideline(db: Session, project: Project) -> int | None:

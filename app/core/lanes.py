@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, TextClause, Uuid, bindparam, text
+from sqlalchemy import ARRAY, TextClause, Uuid, bindparam, select, text
 from sqlalchemy.orm import Session
 
 from app.core import sides
+from app.core.records import Assignment
 
 NO_KEY = {"key_share": True}
 """How a task is locked through the ORM: for no key update."""
@@ -78,15 +79,16 @@ _LEASE = """
 insert into assignments
   (task_id, project_id, user_id, guideline_id, lease_token, lease_until, display_order, idempotency_key,
    served_at)
-select t.id, t.project_id, :user, :guideline, :token, clock_timestamp() + make_interval(mins => :minutes), :shown, :key,
-  clock_timestamp()
+select t.id, t.project_id, :user,
+  (select g.id from guidelines g where g.project_id = t.project_id order by g.version desc limit 1),
+  :token, clock_timestamp() + make_interval(mins => :minutes), :shown, :key, clock_timestamp()
 from tasks t
 where t.id = :task and (t.gold is not null and t.state = 'done' or t.state = 'open' and {has a place})
 on conflict (task_id, user_id) do update
   set lease_token = excluded.lease_token, lease_until = excluded.lease_until, guideline_id = excluded.guideline_id,
       served_at = clock_timestamp()
   where assignments.outcome is null and assignments.lease_until <= clock_timestamp()
-returning id"""
+returning *"""
 
 
 def _statement(words: str, *, lock: str = "") -> TextClause:
@@ -100,7 +102,7 @@ NEXT_FREE = _statement(_NEXT, lock="skip locked").bindparams(_HAVE, remembered=s
 NEXT_WAITING = _statement(_NEXT).bindparams(_HAVE, remembered=sides.REMEMBERED)
 GOLD = _statement(_GOLD).bindparams(_HAVE, remembered=sides.REMEMBERED)
 OLD = _statement(_OLD).bindparams(remembered=sides.REMEMBERED, among=REPEAT_AMONG)
-LEASE = _statement(_LEASE)
+LEASE = select(Assignment).from_statement(_statement(_LEASE))
 
 
 class Found:
@@ -150,7 +152,9 @@ def copy_old(db: Session, project_id: int, user_id: int) -> Found | None:
     return found
 
 
-def take(db: Session, task_id: int, terms: dict[str, Any]) -> int | None:
-    """Lease a task under these terms; the assignment's id, or None when its places went meanwhile."""
-    taken: int | None = db.scalar(LEASE, {"task": task_id, **terms})
-    return taken
+def take(db: Session, task_id: int, terms: dict[str, Any]) -> Assignment | None:
+    """Lease a task under these terms; None when its places went meanwhile."""
+    leased: Assignment | None = db.scalar(
+        LEASE, {"task": task_id, **terms}, execution_options={"populate_existing": True}
+    )
+    return leased

@@ -8,21 +8,20 @@ Leases are given in app.core.handout; here is what becomes of them.
 Every write locks the task row first, then the assignment, so two of them never wait for each other in a circle.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.orm import Session
 
-from app.core.answers import Act, Outcome, fields_of, rows_of, spent, stored, taken_back, withdraw
+from app.core.answers import Act, Outcome, fields_in, fields_of, rows_of, spent, stored, taken_back, withdraw
 from app.core.errors import Conflict, NotFound
 from app.core.forms import Field, parse_answers, sentence_of
 from app.core.handout import MOST_LEASES, live, next_task
-from app.core.lanes import NO_KEY
 from app.core.projects import settings_of
-from app.core.records import Assignment, Project, Task, User
+from app.core.records import Assignment, Project, Protocol, Task, User
 from app.core.records.audit import record
 from app.core.served import Served, served, texts_of
 from app.core.turns import drop_later
@@ -42,8 +41,13 @@ __all__ = [
     "withdraw_stale",
 ]
 
+NOT_YOURS = "This task is not yours, or it was taken back. Nothing was stored."
 REASONS = ("personal data", "unsafe", "broken", "not my language", "duplicate", "other")
 """Why a task may be reported."""
+
+
+Answers = Mapping[str, Any]
+"""What was sent, by field."""
 
 
 def submit(
@@ -51,31 +55,33 @@ def submit(
     user: User,
     key: UUID,
     token: UUID,
-    answers: Mapping[str, Any],
+    answers: Answers | Callable[[Sequence[Field]], Answers],
     *,
     active_ms: int | None = None,
     input_method: str | None = None,
 ) -> Outcome:
     """Store an answer: lease check, feedback rows, counters, all in the caller's transaction.
 
-    `answers` maps field keys to what was sent (app.core.forms). The same key again gives the first result, whatever it
-    carries. Raises NotFound for a key that is not this person's, InvalidInput for an answer that does not fit the form.
+    `answers` maps field keys to what was sent (app.core.forms), or reads it once the fields are known. The same key
+    again gives the first result, whatever it carries. Raises NotFound for a key that is not this person's, InvalidInput
+    for an answer that does not fit the form.
     """
-    before = taken_back(db, user, key)
-    if before is not None:
+    found = _locked(db, user, key)
+    if found is None:
+        before = taken_back(db, user, key)
+        if before is None:
+            raise NotFound(NOT_YOURS)
         return before
-    task, assignment = locked(db, user, key)
+    task, assignment, protocol = found
     if assignment.outcome is not None:
         return stored(db, assignment)
-    fields = fields_of(db, task)
-    drafts = parse_answers(fields, answers, _shown(db, assignment, read=any(field.reads for field in fields)))
+    fields = fields_in(protocol, task)
+    given = answers(fields) if callable(answers) else answers
+    drafts = parse_answers(fields, given, _shown(db, assignment, read=any(field.reads for field in fields)))
     db.add_all(rows_of(db, assignment, fields, drafts, key))
-    _close(db, assignment, token, "answered", active_ms=active_ms, input_method=input_method)
-    task.answers += 1
-    if task.answers >= task.answers_needed and task.state == "open":
-        task.state = "done"
     db.flush()
-    return Outcome("answered", sentence_of(fields, drafts), late=assignment.late)
+    late = _close(db, task, assignment, token, "answered", active_ms=active_ms, input_method=input_method)
+    return Outcome("answered", sentence_of(fields, drafts), late=late)
 
 
 def _shown(db: Session, assignment: Assignment, *, read: bool) -> list[str]:
@@ -94,7 +100,7 @@ def fields_for(db: Session, user: User, key: UUID) -> list[Field]:
         used = spent(db, user, key)
         task_id = db.scalar(select(Assignment.task_id).where(Assignment.id == used.assignment_id)) if used else None
     if task_id is None:
-        raise NotFound("This task is not yours, or it was taken back. Nothing was stored.")
+        raise NotFound(NOT_YOURS)
     return fields_of(db, db.get_one(Task, task_id))
 
 
@@ -103,11 +109,11 @@ def skip(db: Session, user: User, key: UUID, token: UUID, reason: str = "", *, a
     task, assignment = locked(db, user, key)
     if assignment.outcome is not None:
         return stored(db, assignment)
-    _close(db, assignment, token, "skipped", reason=reason[:500], active_ms=active_ms)
+    late = _close(db, task, assignment, token, "skipped", reason=reason[:500], active_ms=active_ms)
     if task.repeat_of is not None:
         task.state = "withdrawn"  # it is for nobody else
     db.flush()
-    return Outcome("skipped", "Skipped", late=assignment.late)
+    return Outcome("skipped", "Skipped", late=late)
 
 
 def report(db: Session, user: User, key: UUID, token: UUID, reason: str, *, active_ms: int | None = None) -> Outcome:
@@ -115,12 +121,12 @@ def report(db: Session, user: User, key: UUID, token: UUID, reason: str, *, acti
     task, assignment = locked(db, user, key)
     if assignment.outcome is not None:
         return stored(db, assignment)
-    _close(db, assignment, token, "reported", reason=reason[:500], active_ms=active_ms)
+    late = _close(db, task, assignment, token, "reported", reason=reason[:500], active_ms=active_ms)
     if task.state == "open" or task.gold is not None:
         task.state = "withdrawn"
     record(db, "task.reported", f"tasks:{task.id}", user_id=user.id, project_id=task.project_id, reason=reason[:500])
     db.flush()
-    return Outcome("reported", "Reported", late=assignment.late)
+    return Outcome("reported", "Reported", late=late)
 
 
 def undo(db: Session, project: Project, user: User) -> tuple[Outcome, Served | None] | None:
@@ -185,30 +191,65 @@ def withdraw_stale(db: Session, project: Project, deployment_id: int | None) -> 
     return len(changed.all())
 
 
+_LOCKED = (
+    select(Task, Assignment, Protocol.fields)
+    .join_from(Task, Assignment, Assignment.task_id == Task.id)
+    .join(Protocol, Protocol.id == Task.protocol_id)
+    .where(Assignment.idempotency_key == bindparam("key"), Assignment.user_id == bindparam("user"))
+    .with_for_update(of=[Task, Assignment], key_share=True)
+    .execution_options(populate_existing=True)
+)
+
+
 def locked(db: Session, user: User, key: UUID) -> tuple[Task, Assignment]:
     """The task and the assignment of a key, both locked, in this order everywhere."""
-    mine = (Assignment.idempotency_key == key, Assignment.user_id == user.id)
-    task_id = db.scalar(select(Assignment.task_id).where(*mine))
-    if task_id is None:
-        raise NotFound("This task is not yours, or it was taken back. Nothing was stored.")
-    task = db.get_one(Task, task_id, with_for_update=NO_KEY, populate_existing=True)
-    assignment = db.scalar(
-        select(Assignment).where(*mine).with_for_update(key_share=True).execution_options(populate_existing=True)
-    )
-    if assignment is None:
-        raise NotFound("This answer was taken back a moment ago, in another window.")
-    return task, assignment
+    found = _locked(db, user, key)
+    if found is None:
+        raise NotFound(NOT_YOURS)
+    return found[0], found[1]
 
 
-def _close(db: Session, assignment: Assignment, token: UUID, act: Act, **details: Any) -> None:
-    """Write the act down. It is late when its lease had ended, or had ended once and was given anew."""
-    now = clock(db)
-    assignment.outcome = act
-    assignment.submitted_at = now
-    assignment.late = assignment.lease_until < now or assignment.lease_token != token
-    assignment.reason = details.get("reason")
-    assignment.active_ms = details.get("active_ms")
-    assignment.input_method = details.get("input_method")
+def _locked(db: Session, user: User, key: UUID) -> tuple[Task, Assignment, list[Any]] | None:
+    """The same, and the form of the task; None when the key is not, or is no more, one of this person's.
+
+    One statement: its rows are locked in the order in which they are named, and read as they are after the wait.
+    """
+    row = db.execute(_LOCKED, {"key": key, "user": user.id}).one_or_none()
+    return (row[0], row[1], row[2]) if row is not None else None
+
+
+_CLOSE = text("""
+with closed as (
+    update assignments
+    set outcome = :act, submitted_at = clock_timestamp(), reason = :reason, active_ms = :active_ms,
+        input_method = :input_method, late = lease_until < clock_timestamp() or lease_token <> :token
+    where id = :assignment returning task_id, outcome, late),
+  counted as (
+    update tasks t
+    set answers = t.answers + 1,
+        state = case when t.state = 'open' and t.answers + 1 >= t.answers_needed then 'done' else t.state end
+    from closed where t.id = closed.task_id and closed.outcome = 'answered')
+select late from closed""")
+
+
+def _close(
+    db: Session,
+    task: Task,
+    assignment: Assignment,
+    token: UUID,
+    act: Act,
+    *,
+    reason: str | None = None,
+    active_ms: int | None = None,
+    input_method: str | None = None,
+) -> bool:
+    """Write the act down, and count an answer; both rows are locked by the caller. Whether it is late: its lease had
+    ended, or had ended once and was given anew."""
+    told = {"act": act, "token": token, "reason": reason, "active_ms": active_ms, "input_method": input_method}
+    late: bool = db.execute(_CLOSE, {"assignment": assignment.id, **told}).scalar_one()
+    db.expire(assignment)
+    db.expire(task)
+    return late
 
 
 def clock(db: Session) -> datetime:

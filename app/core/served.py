@@ -1,10 +1,13 @@
 """A task as one person sees it: texts in the order shown, and nothing that says who wrote them."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
 from app.core.forms import Field, is_alone, lead_of, names_of, parse_protocol
@@ -48,22 +51,41 @@ class Served:
         return is_alone(self.fields)
 
 
+# The texts are one JSON array of [position, content], so that a task is one row.
+_PARTS = (
+    select(
+        func.json_agg(
+            aggregate_order_by(
+                func.json_build_array(TaskSegment.position, Step.content), TaskSegment.position, Step.position
+            )
+        )
+    )
+    .join(Step, Step.trajectory_id == TaskSegment.trajectory_id)
+    .where(TaskSegment.task_id == Task.id, Step.position.between(TaskSegment.first_step, TaskSegment.last_step))
+    .correlate(Task)
+    .scalar_subquery()
+)
+_SERVED = (
+    select(Prompt.messages, Protocol.fields, Guideline.version, _PARTS)
+    .select_from(Task)
+    .join(Prompt, Prompt.id == Task.prompt_id)
+    .join(Protocol, Protocol.id == Task.protocol_id)
+    .outerjoin(Guideline, Guideline.id == bindparam("guideline"))
+    .where(Task.id == bindparam("task"))
+)
+
+
 def served(db: Session, assignment: Assignment) -> Served:
     """The task of an assignment, in its display order."""
-    prompt, protocol = db.execute(
-        select(Prompt, Protocol)
-        .join(Task, Task.prompt_id == Prompt.id)
-        .join(Protocol, Protocol.id == Task.protocol_id)
-        .where(Task.id == assignment.task_id)
-    ).one()
-    version = db.scalar(select(Guideline.version).where(Guideline.id == assignment.guideline_id))
-    texts = texts_of(db, assignment.task_id)
+    which = {"task": assignment.task_id, "guideline": assignment.guideline_id}
+    messages, fields, version, parts = db.execute(_SERVED, which).one()
+    texts = _joined(parts or [])
     return Served(
         key=assignment.idempotency_key,
         token=assignment.lease_token,
-        messages=prompt.messages,
+        messages=messages,
         answers=[texts[position] for position in assignment.display_order],
-        fields=parse_protocol(protocol.fields),
+        fields=parse_protocol(fields),
         guideline_version=version,
         lease_until=assignment.lease_until,
     )
@@ -77,7 +99,11 @@ def texts_of(db: Session, task_id: int) -> dict[int, str]:
         .where(TaskSegment.task_id == task_id, Step.position.between(TaskSegment.first_step, TaskSegment.last_step))
         .order_by(TaskSegment.position, Step.position)
     )
+    return _joined(rows.all())
+
+
+def _joined(parts: Iterable[Sequence[Any]]) -> dict[int, str]:
     texts: dict[int, str] = {}
-    for position, content in rows:
+    for position, content in parts:
         texts[position] = f"{texts[position]}\n\n{content}" if position in texts else content
     return texts

@@ -33,13 +33,24 @@ def hold(db: Session, project: Project, user: User) -> None:
     db.execute(lock, {"key": f"hand-out:{project.id}:{user.id}"})
 
 
-def standing(db: Session, project: Project, user: User, *, held: int = 0, more_gold: bool = True) -> Standing:
+def standing(
+    db: Session,
+    project: Project,
+    user: User,
+    *,
+    held: int = 0,
+    more_gold: bool = True,
+    membership: Membership | None = None,
+) -> Standing:
     """Where a person stands who holds `held` tasks. A screening is judged here, once, when its last task is answered.
 
-    With `more_gold` off it is judged by what was answered so far: there is no gold task left for them.
+    With `more_gold` off it is judged by what was answered so far: there is no gold task left for them. `membership`
+    saves a query where it was read in this transaction already; a screening reads it anew.
     """
     pool = settings_of(project).pool
-    member = db.scalar(select(Membership).where(Membership.project_id == project.id, Membership.user_id == user.id))
+    member = membership
+    if member is None or pool.screening_tasks:
+        member = _membership(db, project, user)
     cap = pool.daily_cap if member is None or member.daily_cap is None else member.daily_cap
     if cap:
         today = answered_today(db, project, user)
@@ -52,6 +63,11 @@ def standing(db: Session, project: Project, user: User, *, held: int = 0, more_g
     if member.screening is not None or _worked_before(db, project, user):
         return Standing("any", cap=cap)
     return Standing(*_screen(db, project, user, pool, held=held, more_gold=more_gold), cap=cap)
+
+
+def _membership(db: Session, project: Project, user: User) -> Membership | None:
+    mine = Membership.project_id == project.id, Membership.user_id == user.id
+    return db.scalar(select(Membership).where(*mine).execution_options(populate_existing=True))
 
 
 def answered_today(db: Session, project: Project, user: User) -> int:

@@ -1,10 +1,12 @@
 """The label page and what it posts. Every act works as a plain form; the page's script asks for JSON instead."""
 
+from collections.abc import Callable
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
+from sqlalchemy.orm import Session
 
 from app.core import edits, leases, queue, talks
 from app.core.answers import Outcome
@@ -12,7 +14,8 @@ from app.core.errors import InvalidInput, Problem
 from app.core.forms import Converse
 from app.core.forms.write import MOST_TEXT
 from app.core.pauses import give_back
-from app.core.standing import Standing, standing
+from app.core.records import User
+from app.core.standing import Standing, hold, standing
 from app.labeling import service, talk_routes
 from app.labeling.history_routes import router as history_router
 from app.web.dependencies import LABELERS, Access, member
@@ -52,11 +55,11 @@ def next_fragment(request: Request, slug: str, have: Have = []) -> Response:  # 
     """
     with request.app.state.uow() as db:
         access = member(db, request, slug, *LABELERS)
-        task = queue.next_task(db, access.project, access.user, have=have)
+        task = queue.next_task(db, access.project, access.user, have=have, membership=access.membership)
         if task is None:
             place = standing(db, access.project, access.user)
             return _nothing(request, place) if place.why else Response(status_code=204)
-        number = service.progress(db, access.project, access.user).today + 1 + len(have)
+        number = service.today(db, access.project, access.user) + 1 + len(have)
     if isinstance(task.lead, Converse):
         return Response(status_code=205)
     return render(request, "labeling/_task.html", task=task, number=number)
@@ -65,25 +68,32 @@ def next_fragment(request: Request, slug: str, have: Have = []) -> Response:  # 
 @router.post("/label/answer")
 def answer(request: Request, slug: str) -> Response:
     """Store one answer."""
-    sent = service.sent(_posted(request))
-    with request.app.state.uow() as db:
-        access = member(db, request, slug, *LABELERS)
-        fields = queue.fields_for(db, access.user, sent.key)
-        answers = service.answers_of(_posted(request), fields)
-        outcome = queue.submit(
-            db, access.user, sent.key, sent.token, answers, active_ms=sent.active_ms, input_method=sent.input_method
+    posted = _posted(request)
+    sent = service.sent(posted)
+
+    def store(db: Session, user: User) -> Outcome:
+        return queue.submit(
+            db,
+            user,
+            sent.key,
+            sent.token,
+            lambda fields: service.answers_of(posted, fields),
+            active_ms=sent.active_ms,
+            input_method=sent.input_method,
         )
-    return _told(request, slug, access, outcome)
+
+    return _acted(request, slug, store)
 
 
 @router.post("/label/skip")
 def skip(request: Request, slug: str) -> Response:
     """Leave this task to others."""
     sent = service.sent(_posted(request))
-    with request.app.state.uow() as db:
-        access = member(db, request, slug, *LABELERS)
-        outcome = queue.skip(db, access.user, sent.key, sent.token, sent.reason, active_ms=sent.active_ms)
-    return _told(request, slug, access, outcome)
+
+    def store(db: Session, user: User) -> Outcome:
+        return queue.skip(db, user, sent.key, sent.token, sent.reason, active_ms=sent.active_ms)
+
+    return _acted(request, slug, store)
 
 
 @router.post("/label/report")
@@ -92,10 +102,11 @@ def report(request: Request, slug: str) -> Response:
     sent = service.sent(_posted(request))
     if sent.reason not in queue.REASONS:
         raise InvalidInput([Problem("reason", "Choose one of the reasons.", found=sent.reason[:50])])
-    with request.app.state.uow() as db:
-        access = member(db, request, slug, *LABELERS)
-        outcome = queue.report(db, access.user, sent.key, sent.token, sent.reason, active_ms=sent.active_ms)
-    return _told(request, slug, access, outcome)
+
+    def store(db: Session, user: User) -> Outcome:
+        return queue.report(db, user, sent.key, sent.token, sent.reason, active_ms=sent.active_ms)
+
+    return _acted(request, slug, store)
 
 
 @router.post("/label/keep")
@@ -129,14 +140,14 @@ def undo(request: Request, slug: str) -> Response:
     with request.app.state.uow() as db:
         access = member(db, request, slug, *LABELERS)
         undone = queue.undo(db, access.project, access.user)
-        today = service.progress(db, access.project, access.user).today
+        today = service.today(db, access.project, access.user)
     words = _taken_back(undone)
     if not wants_json(request):
         return say(request, see_other(request, f"/projects/{slug}/label"), words, "info")
     task = undone[1] if undone else None
     if task is not None and isinstance(task.lead, Converse):
         return JSONResponse({"said": words, "task": None, "today": today, "elsewhere": True})
-    html = bytes(render(request, "labeling/_task.html", task=task, number=today + 1).body).decode() if task else None
+    html = _fragment(request, task, today + 1) if task else None
     return JSONResponse({"said": words, "task": html, "today": today})
 
 
@@ -152,34 +163,58 @@ def preview(request: Request, slug: str) -> Response:
 def edit(request: Request, slug: str) -> Response:
     """Replace an answer given before; `token` is the key of its task (app.core.edits)."""
     sent = service.sent(_posted(request))
-    with request.app.state.uow() as db:
-        access = member(db, request, slug, *LABELERS)
-        answers = service.answers_of(_posted(request), queue.fields_for(db, access.user, sent.token))
-        outcome = edits.edit(db, access.user, sent.key, sent.token, answers)
-    return _told(request, slug, access, outcome, back="history")
+
+    def store(db: Session, user: User) -> Outcome:
+        answers = service.answers_of(_posted(request), queue.fields_for(db, user, sent.token))
+        return edits.edit(db, user, sent.key, sent.token, answers)
+
+    return _acted(request, slug, store, back="history")
 
 
 def _nothing(request: Request, place: Standing) -> Response:
     return render(request, "labeling/_nothing.html", place=place, begun=True)
 
 
-def _told(request: Request, slug: str, access: Access, outcome: Outcome, *, back: str = "label") -> Response:
-    """Acknowledge what is committed by now."""
-    if not wants_json(request):
+def _acted(request: Request, slug: str, store: Callable[[Session, User], Outcome], *, back: str = "label") -> Response:
+    """Do what was posted, and acknowledge it once it is committed.
+
+    A page that names the tasks it has (`have`) gets the next one along with the acknowledgement: in one transaction, so
+    that an answer costs one request and one write to disk. If that fails, nothing is stored and the page sends the
+    answer again, then without asking for more.
+    """
+    by_script = wants_json(request)
+    have = service.keys_of(request.state.form.getlist("have")) if by_script else []
+    with request.app.state.uow() as db:
+        access = member(db, request, slug, *LABELERS)
+        if have:
+            hold(db, access.project, access.user)
+        outcome = store(db, access.user)
+        today = service.today(db, access.project, access.user) if by_script else 0
+        ahead = _ahead(db, access, have) if have else None
+    if not by_script:
         late = " It came after its lease had ended, and is marked late." if outcome.late else ""
         words = f"Saved. {outcome.sentence}.{late}"
         return say(request, see_other(request, f"/projects/{slug}/{back}"), words)
-    with request.app.state.uow() as db:
-        today = service.progress(db, access.project, access.user).today
-    return JSONResponse(
-        {
-            "kind": outcome.kind,
-            "sentence": outcome.sentence,
-            "late": outcome.late,
-            "replayed": outcome.replayed,
-            "today": today,
-        }
-    )
+    told = {
+        "kind": outcome.kind,
+        "sentence": outcome.sentence,
+        "late": outcome.late,
+        "replayed": outcome.replayed,
+        "today": today,
+    }
+    if ahead is not None:
+        told["next"] = _fragment(request, ahead, today + 1 + len(have))
+    return JSONResponse(told)
+
+
+def _ahead(db: Session, access: Access, have: list[UUID]) -> queue.Served | None:
+    """A task to send along; None where the page has to ask for it itself: a talk, or a reason why there is none."""
+    task = queue.next_task(db, access.project, access.user, have=have, membership=access.membership, with_locks=True)
+    return None if task is None or isinstance(task.lead, Converse) else task
+
+
+def _fragment(request: Request, task: queue.Served, number: int) -> str:
+    return bytes(render(request, "labeling/_task.html", task=task, number=number).body).decode()
 
 
 def _taken_back(undone: tuple[Outcome, queue.Served | None] | None) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.core import leases
@@ -35,19 +35,26 @@ class Progress:
 
 def progress(db: Session, project: Project, user: User) -> Progress:
     """How many tasks this person answered here today; a talk is one, however many turns it has."""
-    today = db.scalars(
-        select(func.count())
-        .select_from(Assignment)
-        .join(Task, Task.id == Assignment.task_id)
-        .where(
-            Assignment.user_id == user.id,
-            Assignment.project_id == project.id,
-            Assignment.outcome == "answered",
-            Assignment.submitted_at >= func.date_trunc("day", func.now()),
-            Task.parent_id.is_(None),
-        )
-    ).one()
-    return Progress(today, settings_of(project).daily_goal)
+    return Progress(today(db, project, user), settings_of(project).daily_goal)
+
+
+_TODAY = (
+    select(func.count())
+    .select_from(Assignment)
+    .join(Task, Task.id == Assignment.task_id)
+    .where(
+        Assignment.user_id == bindparam("user"),
+        Assignment.project_id == bindparam("project"),
+        Assignment.outcome == "answered",
+        Assignment.submitted_at >= func.date_trunc("day", func.now()),
+        Task.parent_id.is_(None),
+    )
+)
+
+
+def today(db: Session, project: Project, user: User) -> int:
+    """The first half of it."""
+    return db.scalars(_TODAY, {"user": user.id, "project": project.id}).one()
 
 
 def newest_guideline(db: Session, project: Project) -> Guideline | None:
@@ -122,7 +129,7 @@ def anything_yet(db: Session, project: Project) -> bool:
     return db.scalar(select(Task.id).where(Task.project_id == project.id).limit(1)) is not None
 
 
-def answers_of(form: Mapping[str, str], fields: list[Field]) -> dict[str, dict[str, str]]:
+def answers_of(form: Mapping[str, str], fields: Sequence[Field]) -> dict[str, dict[str, str]]:
     """A posted form as answers by field. The first field's inputs have plain names; others begin with their key."""
     segments = segments_of(fields)
     answers = {}

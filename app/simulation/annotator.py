@@ -3,6 +3,7 @@
 import random
 import secrets
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -100,14 +101,21 @@ class Browser:
         page = self._read(self._at)
         return [task for task in page.tasks if len(task.answers) >= 2 and task.form.get("key")], page.csrf
 
-    def send(self, task: ShownTask, csrf: str, said: dict[str, str]) -> None:
-        """Send an answer; the same key again when no acknowledgement came."""
-        form = task.form | said | {"csrf_token": csrf, "input_method": "key"}
-        self._post(f"{self._at}/answer", form, expects=200, accept="application/json")
+    def send(self, task: ShownTask, csrf: str, said: dict[str, str], have: Sequence[str] = ()) -> ShownTask | None:
+        """Send an answer; the same key again when no acknowledgement came.
 
-    def next_task(self) -> tuple[ShownTask, str] | None:
-        """The task that the page fetches when it has none, and its CSRF token; None where there is none for them."""
-        response = self._send("GET", f"{self._at}/next")
+        With `have`, the keys of the tasks on the page, the next one that came along; None where none did.
+        """
+        form: dict[str, str | list[str]] = {**task.form, **said, "csrf_token": csrf, "input_method": "key"}
+        response = self._post(
+            f"{self._at}/answer", form | ({"have": list(have)} if have else {}), expects=200, accept="application/json"
+        )
+        following = response.json().get("next")
+        return LabelPage(following).tasks[0] if following else None
+
+    def next_task(self, have: Sequence[ShownTask] = ()) -> tuple[ShownTask, str] | None:
+        """A task that the page fetches beside those it has, and its CSRF token; None where there is none for them."""
+        response = self._send("GET", f"{self._at}/next", params=[("have", task.key) for task in have])
         if response.status_code == 204:
             return None
         if response.status_code != 200:
@@ -133,10 +141,13 @@ class Browser:
             raise Turned(f"{path} answered {response.status_code}.")
         return LabelPage(response.text)
 
-    def _post(self, path: str, form: dict[str, str], *, expects: int, accept: str = "text/html") -> None:
+    def _post(
+        self, path: str, form: Mapping[str, str | list[str]], *, expects: int, accept: str = "text/html"
+    ) -> httpx.Response:
         response = self._send("POST", path, data=form, headers={"Accept": accept})
         if response.status_code != expects:
             raise Turned(f"{path} answered {response.status_code}: {response.text[:300]}")
+        return response
 
     def _send(self, method: str, path: str, **options: object) -> httpx.Response:
         """One request, repeated while the server is away or busy, as a browser's outbox does."""
@@ -165,6 +176,10 @@ class Annotator(Browser):
 
     def answer(self, task: ShownTask, csrf: str) -> str:
         """Send one answer. Returns the choice or the order."""
-        said = self._character.answer(task, self._draw)
+        said = self.says(task)
         self.send(task, csrf, said)
         return next(iter(said.values()))
+
+    def says(self, task: ShownTask) -> dict[str, str]:
+        """What this person would send."""
+        return self._character.answer(task, self._draw)

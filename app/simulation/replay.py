@@ -48,7 +48,7 @@ class Worker(Browser):
     def __init__(self, address: str, project: str, memory: Memory, *, name: str) -> None:
         super().__init__(address, project, name=name)
         self.memory = memory
-        self.sending: Future[None] | None = None
+        self.sending: Future[ShownTask | None] | None = None
         """The answer that is on its way."""
 
     def finish(self) -> None:

@@ -6,13 +6,12 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from fastapi import Request
-from sqlalchemy import inspect, select
+from sqlalchemy import inspect
 from sqlalchemy.orm import Session
 
 from app.core.errors import Forbidden, NotFound, SignInNeeded
-from app.core.projects import project_by_slug
 from app.core.records import Membership, Project, Record, User
-from app.web.sessions import load_session
+from app.web.sessions import SignedIn, load_session
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -31,6 +30,8 @@ class Access:
     user: User
     project: Project
     role: str
+    membership: Membership | None = None
+    """None for an owner who is no member."""
 
     @property
     def may_manage(self) -> bool:
@@ -59,11 +60,14 @@ def plain_copy(row: Record) -> SimpleNamespace:
 def visitor(request: Request, db: Session) -> User | None:
     """The signed-in person, or None. Remembered for the page's frame."""
     if not hasattr(request.state, "user"):
-        found = load_session(db, request)
-        request.state.session_id, request.state.user = (found[0].id, found[1]) if found else (None, None)
-        request.state.shown_user = plain_copy(found[1]) if found else None
+        _remember(request, load_session(db, request))
     user: User | None = request.state.user
     return user
+
+
+def _remember(request: Request, found: SignedIn | None) -> None:
+    request.state.session_id, request.state.user = (found.session.id, found.user) if found else (None, None)
+    request.state.shown_user = plain_copy(found.user) if found else None
 
 
 def current_user(request: Request, db: Session) -> User:
@@ -88,14 +92,15 @@ def member(db: Session, request: Request, slug: str, *roles: str) -> Access:
     Raises SignInNeeded; NotFound for a project that is not theirs (its existence is nobody else's business); Forbidden
     for a member with another role.
     """
-    user = current_user(request, db)
-    project = project_by_slug(db, slug)
-    role = db.scalar(select(Membership.role).where(Membership.project_id == project.id, Membership.user_id == user.id))
-    if user.owner:
-        role = "owner"
-    if role is None:
+    found = load_session(db, request, slug)
+    _remember(request, found)
+    if found is None:
+        raise SignInNeeded
+    user, project = found.user, found.project
+    if project is None or (found.membership is None and not user.owner):
         raise NotFound
-    access = Access(user, project, role)
+    role = "owner" if user.owner or found.membership is None else found.membership.role
+    access = Access(user, project, role, found.membership)
     request.state.shown_project, request.state.access = plain_copy(project), access
     if roles and role not in (*roles, "owner"):
         raise Forbidden(f"This page is for other roles of {project.name}. Yours is {role}.")

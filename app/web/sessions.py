@@ -6,15 +6,16 @@ Times are the database's own. A session ends after 12 hours without a request an
 import hashlib
 import hmac
 import secrets
+from dataclasses import dataclass
 from datetime import timedelta
 
 from fastapi import Request
 from fastapi.responses import Response
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import and_, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.core.people import token_hash
-from app.core.records import User, WebSession
+from app.core.records import Membership, Project, User, WebSession
 from app.core.settings import Settings
 
 IDLE = timedelta(hours=12)
@@ -105,27 +106,46 @@ def end_session(db: Session, request: Request, response: Response) -> None:
     response.delete_cookie(cookie_name(settings), path="/", httponly=True, samesite="lax", secure=is_https(settings))
 
 
-def load_session(db: Session, request: Request) -> tuple[WebSession, User] | None:
-    """The live session of this request and its user, or None when it ended or the user was disabled."""
+@dataclass(frozen=True)
+class SignedIn:
+    """A live session, whose it is, and what this person is in the project that was asked for."""
+
+    session: WebSession
+    user: User
+    project: Project | None
+    membership: Membership | None
+
+
+_SIGNED_IN = (
+    select(WebSession, User, Project, Membership, WebSession.last_seen_at < func.now() - TOUCH_EVERY)
+    .join(User, User.id == WebSession.user_id)
+    .outerjoin(Project, and_(Project.slug == bindparam("slug"), Project.archived_at.is_(None)))
+    .outerjoin(Membership, and_(Membership.project_id == Project.id, Membership.user_id == User.id))
+    .where(
+        WebSession.token_hash == bindparam("token"),
+        WebSession.expires_at > func.now(),
+        WebSession.last_seen_at > func.now() - IDLE,
+        User.disabled_at.is_(None),
+    )
+)
+
+
+def load_session(db: Session, request: Request, slug: str = "") -> SignedIn | None:
+    """The live session of this request, or None when it ended or the user was disabled.
+
+    With `slug` also the project at this address, unless it is archived, and the person's place in it: one statement for
+    all, because every answer of an annotator begins with it.
+    """
     token = session_token(request)
     if token is None:
         return None
-    row = db.execute(
-        select(WebSession, User, WebSession.last_seen_at < func.now() - TOUCH_EVERY)
-        .join(User, User.id == WebSession.user_id)
-        .where(
-            WebSession.token_hash == token_hash(token),
-            WebSession.expires_at > func.now(),
-            WebSession.last_seen_at > func.now() - IDLE,
-            User.disabled_at.is_(None),
-        )
-    ).one_or_none()
+    row = db.execute(_SIGNED_IN, {"token": token_hash(token), "slug": slug}).one_or_none()
     if row is None:
         return None
-    session, user, stale = row
+    session, user, project, membership, stale = row
     if stale:
         db.execute(update(WebSession).where(WebSession.id == session.id).values(last_seen_at=func.now()))
-    return session, user
+    return SignedIn(session, user, project, membership)
 
 
 def sessions_of(db: Session, user_id: int) -> list[WebSession]:

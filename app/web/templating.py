@@ -26,6 +26,7 @@ def make_environment(files: VersionedFiles, *, strict: bool = False) -> Environm
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined if strict else Undefined,
+        auto_reload=False,  # it would look at the disk for each of the twenty files of a task
     )
     environment.filters |= {
         "ago": ago,

@@ -16,6 +16,7 @@ from app.core.answers import Outcome
 from app.core.database import UnitOfWork
 from app.core.errors import InvalidInput, NotFound
 from app.core.records import Assignment, Preference, Project, Task, User
+from app.core.standing import hold
 from tests import factories
 
 A = {"overall": {"choice": "a"}}
@@ -241,8 +242,18 @@ def test_the_display_order_is_drawn_uniformly(db: Session, project: Project) -> 
     assert chisquare([orders[0, 1], orders[1, 0]]).pvalue > 1e-4
 
 
+def answer_and_go_on(
+    db: Session, project: Project, user: User, served: queue.Served
+) -> tuple[bool, queue.Served | None]:
+    """As the page does it: an answer and the next task in one transaction. Whether it was new, and the next one."""
+    hold(db, project, user)
+    fresh = not queue.submit(db, user, served.key, served.token, A).replayed
+    return fresh, queue.next_task(db, project, user, have=[served.key], with_locks=True)
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["apart", "together"])
 def test_64_threads_never_give_a_place_twice(
-    db: Session, uow: UnitOfWork, make_project: Callable[..., Project]
+    db: Session, uow: UnitOfWork, make_project: Callable[..., Project], together: bool
 ) -> None:
     project = make_project()
     people = [factories.make_user(db) for _ in range(16)]
@@ -255,8 +266,13 @@ def test_64_threads_never_give_a_place_twice(
                 served = queue.next_task(one, project, user)
             if served is None:
                 return stored
-            with uow() as one:
-                stored += not queue.submit(one, user, served.key, served.token, A).replayed
+            while served is not None:
+                with uow() as one:
+                    if together:
+                        fresh, served = answer_and_go_on(one, project, user, served)
+                    else:
+                        fresh, served = not queue.submit(one, user, served.key, served.token, A).replayed, None
+                stored += fresh
 
     with ThreadPoolExecutor(64) as pool:
         stored = sum(pool.map(work, range(64)))
@@ -291,11 +307,10 @@ def test_64_threads_keep_every_rule_of_the_hand_out(
         while misses < 3:
             with uow() as one:
                 served = queue.next_task(one, project, user)
-            if served is None:
-                misses += 1
-                continue
-            with uow() as one:
-                queue.submit(one, user, served.key, served.token, A)
+            misses += served is None
+            while served is not None:
+                with uow() as one:
+                    _, served = answer_and_go_on(one, project, user, served)
 
     with ThreadPoolExecutor(64) as pool:
         list(pool.map(work, range(64)))

@@ -127,13 +127,14 @@ def test_hand_outs_of_the_queue_are_uniform_and_stored(
             order = sides.draw_order(found.segments, found.lean, handout.chance)
             terms = {
                 "user": user.id,
-                "guideline": None,
                 "token": uuid4(),
                 "key": uuid4(),
                 "minutes": 30,
                 "shown": order,
             }
-            db.execute(close, {"id": lanes.take(db, found.task_id, {"guideline": None, **terms})})
+            taken = lanes.take(db, found.task_id, terms)
+            assert taken is not None
+            db.execute(close, {"id": taken.id})
     stored = db.execute(select(Assignment.user_id, Assignment.display_order)).all()
     assert len(stored) == 200 * persons
     assert uniformity([tuple(order) for _, order in stored]) > 0.01

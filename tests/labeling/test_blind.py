@@ -86,12 +86,13 @@ def test_no_response_names_anybody_or_tells_a_check_from_a_task(
     db.commit()
     monkeypatch.setattr(lanes, "REPEAT_AFTER", 0)
     me = sign_in(client, person)
+    monkeypatch.setattr(handout, "chance", Luck(0.9))  # ordinary ones first: only such are repeated
     bodies = [send(me, "answer", **keys_of(me.get(AT).text), **given) for _ in range(2)]
     for luck in (0.9, 0.0, 0.3, 0.3):
         monkeypatch.setattr(handout, "chance", Luck(luck))
         page = me.get(AT)
         form = keys_of(page.text)
-        bodies += [page, send(me, "answer", **form, **given)]
+        bodies += [page, send(me, "answer", **form, **given, have=form["key"])]
         bodies += [send(me, "undo"), send(me, "skip", **keys_of(me.get(AT).text)), me.get(f"{AT}/next")]
         bodies.append(send(me, "report", **keys_of(me.get(AT).text), reason="unsafe"))
         bodies.append(me.get("/projects/everyday/history"))
@@ -156,7 +157,7 @@ def test_gold_and_repeats_answer_byte_for_byte_like_ordinary_tasks(
         responses = [me.get(AT), me.get(f"{AT}/next")]
         form = keys_of(responses[0].text)
         kinds.append(_kind(db, form["key"]))
-        responses += [send(me, "answer", **form, choice="a"), send(me, "undo")]
+        responses += [send(me, "answer", **form, choice="a", have=form["key"]), send(me, "undo")]
         responses += [send(me, "skip", **keys_of(me.get(AT).text)), me.get("/projects/everyday/history")]
         seen.append([(one.status_code, sorted(one.headers), masked(one.text)) for one in responses])
     assert kinds == ["ordinary", "gold", "repeat"]

@@ -6,9 +6,10 @@ from uuid import uuid4
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from app.core import lanes
 from app.core.records import Assignment, Guideline, Preference, Project, Task, Trajectory, User
 from tests import factories
 
@@ -56,6 +57,45 @@ def form_of(html: str) -> dict[str, str]:
 
 def stored(db: Session) -> list[tuple[str, list[list[int]]]]:
     return [(row.outcome, row.tiers) for row in db.scalars(select(Preference).order_by(Preference.id))]
+
+
+def test_the_next_task_comes_along_with_an_answer(browser: TestClient, db: Session) -> None:
+    page = browser.get("/projects/everyday/label").text
+    first, second = re.findall(r'data-key="([^"]+)"', page)
+    told = browser.post(
+        "/projects/everyday/label/answer", data={**form_of(page), "choice": "a", "have": [first, second]}, headers=JSON
+    ).json()
+    (third,) = re.findall(r'data-key="([^"]+)"', told["next"])
+    assert third not in (first, second)
+    held = select(Assignment.idempotency_key).where(Assignment.outcome.is_(None))
+    assert {str(key) for key in db.scalars(held)} == {second, third}, "it is lent like any other"
+    again = browser.post(
+        "/projects/everyday/label/answer", data={**form_of(page), "choice": "b", "have": [first, second]}, headers=JSON
+    ).json()
+    assert again["replayed"]
+    assert third in again["next"], "what the page does not have yet, not one more"
+    assert len(stored(db)) == 1
+    apart = browser.post("/projects/everyday/label/answer", data={**form_of(told["next"]), "choice": "a"}, headers=JSON)
+    assert "next" not in apart.json(), "who does not ask is not lent anything"
+
+
+def test_an_answer_whose_next_task_fails_is_not_half_stored(
+    browser: TestClient, db: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is acknowledged that is not stored; sent again, as the page does then, it is."""
+    page = browser.get("/projects/everyday/label").text
+    form = {**form_of(page), "choice": "a"}
+    with monkeypatch.context() as broken:
+        broken.setattr(lanes, "NEXT_FREE", text("select 1/0"))
+        failed = browser.post(
+            "/projects/everyday/label/answer",
+            data={**form, "have": re.findall(r'data-key="([^"]+)"', page)},
+            headers=JSON,
+        )
+    assert failed.status_code >= 500
+    assert stored(db) == []
+    assert browser.post("/projects/everyday/label/answer", data=form, headers=JSON).status_code == 200
+    assert len(stored(db)) == 1
 
 
 def test_without_a_script_a_form_answers_and_undo_takes_back(browser: TestClient, db: Session) -> None:

@@ -10,13 +10,16 @@ const ITEM = /^palate:(\d+):/;
 
 export class Outbox {
   // on(event): {state: "saved" | "sending" | "kept" | "signin" | "other", waiting, delay}, {ack} after each commit, and
-  // {elsewhere: key} when another window answered a task
-  constructor(base, owner, on) {
+  // {elsewhere: key} when another window answered a task. `have()`: keys of the tasks on the page; with them an answer asks
+  // for the next task, which comes along with its acknowledgement. What is sent again asks for nothing more.
+  constructor(base, owner, on, have = () => []) {
+    this.have = have;
     this.base = base;
     this.owner = owner;
     this.prefix = `palate:${owner}:${base}:`;
     this.on = on;
     this.busy = false;
+    this.asking = false; // the next task comes with what is being sent
     this.fails = 0;
     this.needs = ""; // "signin": nobody is signed in any more; "other": somebody else is
     addEventListener("online", () => this.now());
@@ -89,9 +92,13 @@ export class Outbox {
     localStorage.setItem(name, JSON.stringify({ ...entry, tried: true }));
     let response;
     try {
-      response = await this.post(entry.act, entry.fields);
+      const have = entry.tried ? [] : this.have().map((key) => ["have", key]);
+      this.asking = have.length > 0;
+      response = await this.post(entry.act, [...Object.entries(entry.fields), ...have]);
     } catch {
       return this.later();
+    } finally {
+      this.asking = false;
     }
     if (response.ok || FINAL.includes(response.status)) {
       const body = await response.json().catch(() => ({}));

@@ -37,7 +37,7 @@ let pending = null; // the task whose texts are shown while the dock still holds
 let paused = false;
 let count = Number(document.getElementById("progress").dataset.today);
 
-const outbox = new Outbox(base, dock.dataset.owner, onOutbox);
+const outbox = new Outbox(base, dock.dataset.owner, onOutbox, () => (edits || paused ? [] : have()));
 const again = new SignInAgain(outbox, () => fill());
 const breaks = new Breaks(document.getElementById("break"), dock.dataset.owner, (words) => { said.textContent = words; });
 
@@ -222,7 +222,7 @@ function keySheet() {
 }
 
 async function fill() {
-  if (paused || fetching || edits || outbox.needs || ready.length >= AHEAD + (current() ? 0 : 1) || !navigator.onLine) return;
+  if (paused || fetching || outbox.asking || edits || outbox.needs || ready.length >= AHEAD + (current() ? 0 : 1) || !navigator.onLine) return;
   fetching = true;
   try {
     const query = new URLSearchParams(have().map((key) => ["have", key]));
@@ -331,6 +331,7 @@ function onAck(body) {
     toast(body.message ?? body.detail ?? "One task was not yours any more; its answer could not be stored.");
   } else {
     progress(body.today);
+    if (body.next) take(body.next);
     said.textContent = `Saved. ${body.sentence}.`;
     if (edits && !outbox.entries().length) location.assign(edits);
     if (body.late) toast("That task's lease had ended. Your answer is kept and marked late.");
