@@ -192,7 +192,8 @@ def compare(db: Session, given: dict[str, list[str]]) -> None:
         said = {("tie", False): "same", ("all_bad", False): "both_bad", ("prefer", True): "a"}.get(
             (outcome, outcome == "prefer" and tiers[0] == [order[0]]), "b"
         )
-        assert said == given[str(key)][0], json.dumps([str(key), outcome, tiers, order, given[str(key)]])
+        # Two windows may answer one task before the browser has told either of the other: then one of both is stored.
+        assert said in given[str(key)], json.dumps([str(key), outcome, tiers, order, given[str(key)]])
     assert db.scalars(select(func.count()).where(Task.answers > 1)).one() == 0
     assert db.scalars(select(func.count()).where(Task.answers == 1)).one() == len(given)
 
