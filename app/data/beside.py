@@ -56,6 +56,7 @@ AROUND = (
     Assignment.late,
     Assignment.input_method,
     Assignment.active_ms,
+    Assignment.seen_to_end,
     Assignment.served_at,
     Task.id.label("task_id"),
     Task.strategy,

@@ -83,6 +83,7 @@ NATIVE = pa.schema(
         ("late", pa.bool_()),
         ("input_method", pa.string()),
         ("active_ms", pa.int64()),
+        ("seen_to_end", pa.list_(pa.int64())),
         ("served_at", pa.string()),
         ("created_at", pa.string()),
     ]
@@ -179,6 +180,7 @@ def _records(
                 "late": row.late,
                 "input_method": row.input_method,
                 "active_ms": row.active_ms,
+                "seen_to_end": row.seen_to_end,
                 "served_at": row.served_at.isoformat(),
                 "created_at": row.created_at.isoformat(),
             },

@@ -80,6 +80,7 @@ def answer(request: Request, slug: str) -> Response:
             lambda fields: service.answers_of(posted, fields),
             active_ms=sent.active_ms,
             input_method=sent.input_method,
+            seen=sent.seen,
         )
 
     return _acted(request, slug, store)

@@ -149,6 +149,8 @@ class Sent:
     reason: str
     active_ms: int | None
     input_method: str | None
+    seen: list[int] | None
+    """Slots of the answers whose end was on the screen; None where no script could tell."""
 
 
 def sent(form: Mapping[str, str]) -> Sent:
@@ -160,6 +162,7 @@ def sent(form: Mapping[str, str]) -> Sent:
         reason=form.get("reason", ""),
         active_ms=_milliseconds(form.get("active_ms", "")),
         input_method=method if method in ("key", "pointer") else None,
+        seen=_slots(form.get("seen")),
     )
 
 
@@ -174,6 +177,16 @@ def _uuid(form: Mapping[str, str], name: str) -> UUID:
         return UUID(value)
     except ValueError as error:
         raise InvalidInput([Problem(name, "This task cannot be told apart from others.", found=value[:50])]) from error
+
+
+def _slots(value: str | None) -> list[int] | None:
+    """Slots as the page sends them, such as "0,2"; empty where none was read to its end."""
+    if value is None:
+        return None
+    slots = value.split(",") if value else []
+    if not all(len(slot) == 1 and slot.isascii() and slot.isdigit() for slot in slots):
+        raise InvalidInput([Problem("seen", "This is not a list of places, such as 0,1.", found=value[:50])])
+    return [int(slot) for slot in slots]
 
 
 def _milliseconds(value: str) -> int | None:

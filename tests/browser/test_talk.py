@@ -113,6 +113,8 @@ def test_a_whole_talk_by_keys(open_label: Open, db: Session) -> None:
     page.wait_for_function("() => document.querySelector('#progress').innerText.startsWith('1 today')", timeout=WITHIN)
     assert stored(db, Rating) == 2
     assert list(db.scalars(select(Preference.outcome).order_by(Preference.id))) == ["prefer", "tie"]
+    turns = select(Assignment.seen_to_end).join(Task).where(Task.parent_id.is_not(None)).order_by(Assignment.id)
+    assert list(db.scalars(turns)) == [[0, 1], [0, 1]]
     assert page.problems == []  # type: ignore[attr-defined]
 
 

@@ -248,6 +248,8 @@ class Assignment(Record):
     active_ms: Mapped[int | None] = mapped_column(Integer)
     input_method: Mapped[str | None]
     """key or pointer."""
+    seen_to_end: Mapped[list[int] | None] = mapped_column(ARRAY(SmallInteger))
+    """Positions of the segments whose end was on the screen, in order; null where no script could tell."""
 
 
 class Import(Record):

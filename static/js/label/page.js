@@ -12,6 +12,7 @@ import { Outbox } from "./outbox.js";
 import * as panes from "./panes.js";
 import * as rank from "./rank.js";
 import * as rows from "./rows.js";
+import * as seen from "./seen.js";
 import { SignInAgain } from "./signin.js";
 import * as write from "./write.js";
 
@@ -89,6 +90,7 @@ function begin(task) {
   drafts.keep(task);
   if (task.form.querySelector("#note")?.value) openNote(task.form, true);
   panes.open(task.read);
+  seen.open(task.read);
   rank.open(task.form);
   write.open(task);
   marks.open(task);
@@ -125,7 +127,7 @@ function send(act, fields, cell, method) {
   const note = act === "answer" ? form.get("note") : "";
   outbox.put(edits ? "edit" : act, {
     key: form.get("key"), token: form.get("token"), ...fields, ...(note ? { note } : {}),
-    active_ms: active.end(), ...(act === "answer" ? { input_method: method } : {}),
+    active_ms: active.end(), ...(act === "answer" ? { input_method: method, seen: seen.sent() } : {}),
   });
   drafts.drop(task);
   if (edits) return; // the page stays until it is saved

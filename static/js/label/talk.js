@@ -7,6 +7,7 @@ import * as drafts from "./drafts.js";
 import { bindKeys } from "./keys.js";
 import { toggleDifferences, toggleSource, turn } from "./panes.js";
 import * as rows from "./rows.js";
+import * as seen from "./seen.js";
 
 const DEAD = 150; // ms after new replies: a double press must not answer what nobody has read
 const AGAIN = 10_000; // ms until a model that is not there is asked again
@@ -77,6 +78,7 @@ function begin() {
   if (writing && !writing.disabled) writing.value ||= sessionStorage.getItem(draftName()) ?? "";
   down();
   active.begin();
+  seen.open(talk());
   talk().querySelector("h1").focus({ preventScroll: true });
   const { state } = talk().dataset;
   if (state === "ending") {
@@ -185,7 +187,7 @@ async function choose(fields, cell, method) {
   if (busy || !("awake" in dock.dataset)) return;
   busy = true;
   cell?.classList.add("chosen");
-  const sent = { ...Object.fromEntries(new FormData(form())), ...fields, active_ms: active.end(), input_method: method };
+  const sent = { ...Object.fromEntries(new FormData(form())), ...fields, active_ms: active.end(), input_method: method, seen: seen.sent() };
   const slowly = setTimeout(() => saving(true), 400);
   try {
     const response = await post("talk/pick", sent);
