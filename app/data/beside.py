@@ -69,6 +69,7 @@ AROUND = (
     Prompt.content_hash,
     Prompt.source,
     Prompt.extra,
+    Prompt.sensitive,
     Prompt.messages,
     Protocol.version.label("protocol_version"),
     Guideline.version.label("guideline_version"),

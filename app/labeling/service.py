@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from uuid import UUID
 
@@ -16,6 +16,8 @@ from app.core.keys import COMMANDS, LAYOUTS
 from app.core.projects import settings_of
 from app.core.queue import REASONS
 from app.core.records import Assignment, Guideline, Project, Task, User
+from app.core.sensitive import only_these_left
+from app.core.standing import Standing, standing
 
 MOST_KEYS = 16
 """Tasks that one page may name in a request."""
@@ -122,6 +124,12 @@ def around(db: Session, project: Project, user: User) -> dict[str, Any]:
         "lease_seconds": leases.length(project).seconds,
         **key_sheet(project, user),
     }
+
+
+def place_of(db: Session, project: Project, user: User) -> Standing:
+    """Where a person stands for whom there is no task."""
+    place = standing(db, project, user)
+    return replace(place, why="sensitive") if not place.why and only_these_left(db, project, user) else place
 
 
 def anything_yet(db: Session, project: Project) -> bool:

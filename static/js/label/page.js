@@ -14,6 +14,7 @@ import * as rank from "./rank.js";
 import * as rows from "./rows.js";
 import * as seen from "./seen.js";
 import { SignInAgain } from "./signin.js";
+import * as veil from "./veil.js";
 import * as write from "./write.js";
 
 const DEAD = 150; // ms after a new task: a double press must not answer an unread one
@@ -119,6 +120,7 @@ function send(act, fields, cell, method) {
   const task = current();
   if (!task || leaving || !awake()) return;
   if (edits && act !== "answer") return;
+  if (act === "answer" && veil.closed()) { toast(veil.FIRST); return; }
   leaving = true;
   doze();
   for (const other of task.form.querySelectorAll(".chosen")) other.classList.remove("chosen");
@@ -159,7 +161,8 @@ function choose(cell, method) {
 }
 
 function mark(cell, now, method) {
-  if (!leaving && awake()) tell(confirm.mark(cell, now, method));
+  if (veil.closed()) toast(veil.FIRST);
+  else if (!leaving && awake()) tell(confirm.mark(cell, now, method));
 }
 
 // An arrow on a graded scale marks; where an arrow is itself an answer, it is one.
@@ -390,6 +393,7 @@ const commands = {
   source: panes.toggleSource,
   differences: () => { const words = panes.toggleDifferences(); if (words) toast(words); },
   turns: () => { const turns = document.querySelector(".turns"); if (turns) { turns.open = !turns.open; panes.measure(); } },
+  reveal: veil.toggle,
   scroll: (event) => panes.scroll(event?.shiftKey),
   previous: () => panes.turn(-1),
   next: () => panes.turn(1),
@@ -425,6 +429,7 @@ bindKeys(commands, {
   reason: (button) => send("report", { reason: button.dataset.reason }, button, "key"),
   special: (command) => {
     if (paused) return ["send", "pause"].includes(command) ? resume : () => {};
+    if (veil.stops(command)) return () => toast(veil.FIRST);
     const form = current()?.form;
     const several = rows.isOn(form);
     const byRow = several && (command === "bad" || !rows.now(form).classList.contains("rank"));
@@ -435,6 +440,8 @@ bindKeys(commands, {
     return form?.dataset.field === "rank" && !confirm.pending() ? () => sendRank("key") : confirm.send;
   },
 });
+
+veil.listen(tell);
 
 const ahead = document.getElementById("ahead");
 if (ahead) {
