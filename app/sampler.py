@@ -34,6 +34,7 @@ from app.core.records import (
     Trajectory,
 )
 from app.core.records.base import Json
+from app.core.sensitive import marked_among
 from app.core.snapshots import is_ordinary
 from app.core.splits import text_hash
 from app.core.strategies import STRATEGIES, Pool, Strategy
@@ -365,6 +366,7 @@ def _turns(made: list[list[Shown]]) -> list[list[Shown]]:
 
 
 def _make_tasks(db: Session, plan: Plan, deployment_id: int | None, shown: Sequence[Shown]) -> None:
+    marked = marked_among(db, [prompt_id for prompt_id, _ in shown])
     tasks = [
         Task(
             project_id=plan.project_id,
@@ -373,6 +375,7 @@ def _make_tasks(db: Session, plan: Plan, deployment_id: int | None, shown: Seque
             strategy=plan.strategy.name,
             deployment_id=deployment_id,
             answers_needed=plan.settings.pool.answers_per_task,
+            sensitive=prompt_id in marked,
         )
         for prompt_id, _ in shown
     ]

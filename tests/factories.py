@@ -102,7 +102,9 @@ def add_member(db: Session, project: Project, user: User, role: str = "annotator
     _add(db, Membership(project_id=project.id, user_id=user.id, role=role))
 
 
-def make_prompt(db: Session, project: Project, text: str | None = None, *, split: str = "train") -> Prompt:
+def make_prompt(
+    db: Session, project: Project, text: str | None = None, *, split: str = "train", sensitive: bool = False
+) -> Prompt:
     """A prompt of one user message."""
     text = text or f"Explain thing number {next(_number)}."
     prompt = Prompt(
@@ -111,6 +113,7 @@ def make_prompt(db: Session, project: Project, text: str | None = None, *, split
         content_hash=digest(text),
         split=split,
         extra={},
+        sensitive=sensitive,
     )
     _add(db, prompt)
     return prompt
@@ -183,6 +186,7 @@ def make_task(
         answers_needed=answers_needed,
         priority=priority,
         assignees=[user.id for user in people] or None,
+        sensitive=prompt.sensitive,
     )
     _add(db, task)
     for position, completion in enumerate(completions):

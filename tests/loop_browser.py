@@ -25,7 +25,7 @@ class Person:
         self.token = found.group(1) if found else self.token
         return response
 
-    def post(self, path: str, **fields: str) -> Response:
+    def post(self, path: str, **fields: Any) -> Response:
         """Send a form as the page would."""
         response: Response = self.client.post(path, data={"csrf_token": self.token, **fields})
         return response

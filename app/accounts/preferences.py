@@ -16,17 +16,23 @@ SENDING = [
     ("one", "One key sends"),
     ("ask", "Ask before sending"),
 ]
+SENSITIVE = [
+    ("blur", "Hide until I ask for them"),
+    ("show", "Show"),
+    ("never", "Give me no such tasks"),
+]
 WORDS = {"size": "A size from 15 to 22.", "break_minutes": "Minutes from 0 to 240. 0 for none."}
 OWN = "own."
 """How the inputs of the own layout are named: own.undo."""
 
 
 class Look(BaseModel):
-    """Theme of all pages; face and size (px) of what is judged."""
+    """Theme of all pages; face and size (px) of what is judged; what becomes of sensitive texts."""
 
     theme: Literal["auto", "light", "dark"] = "auto"
     face: Literal["serif", "sans", "system"] = "serif"
     size: int = Field(17, ge=15, le=22)
+    sensitive: Literal["blur", "show", "never"] = "blur"
 
 
 class Hands(BaseModel):

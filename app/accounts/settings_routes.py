@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.accounts import passwords, preferences, service
 from app.core.errors import InvalidInput, NotFound, Problem, TooMany
 from app.core.records import User
+from app.core.sensitive import avoids, give_back_all
 from app.web.dependencies import current_user
 from app.web.errors import messages
 from app.web.flash import say
@@ -42,7 +43,9 @@ def save_settings(request: Request, name: Text = "") -> Response:
         except InvalidInput as error:
             return _page(request, db, user, 422, errors=messages(error))
         user.name = name
-        user.preferences = {**user.preferences, **wanted.model_dump()}
+        user.preferences = {**user.preferences, **wanted.model_dump(exclude_unset=True)}
+        if avoids(user):
+            give_back_all(db, user)
     return say(request, see_other(request, "/settings"), "Saved.")
 
 

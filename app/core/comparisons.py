@@ -72,6 +72,8 @@ class CheckedComparison:
     answers_needed: int | None
     """None: as many as the project's settings say."""
     extra: Json
+    sensitive: bool
+    """Marks the prompt, and with it every task of the prompt."""
 
     @property
     def written(self) -> list[Written]:
@@ -119,6 +121,7 @@ def _check_line(number: int, line: bytes, segments: int) -> tuple[CheckedCompari
         external_id=row.name,
         answers_needed=row.answers_needed,
         extra=row.metadata,
+        sensitive=row.sensitive,
     ), []
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from app.core import lanes
 from app.core.projects import Pool, settings_of
 from app.core.records import Assignment, Guideline, Membership, Project, User
+from app.core.sensitive import avoids, keep_calm
 from app.core.served import Served, served
 from app.core.sides import draw_order
 from app.core.standing import hold, standing
@@ -47,16 +48,19 @@ def next_task(
     if not with_locks:
         hold(db, project, user)
     held = list(db.scalars(live(project, user)))
+    calm = avoids(user)
+    if calm:
+        held = keep_calm(db, project, user, held, have, give=not with_locks)
     for assignment in held:
         if assignment.idempotency_key not in have:
             assignment.guideline_id = _newest_guideline(db, project)
             return served(db, assignment)
-    if project.paused_at is not None or len(held) >= MOST_LEASES:
+    if project.paused_at is not None or len(held) >= MOST_LEASES or (calm and settings_of(project).all_sensitive):
         return None
     hands = _Hands(db, project, user, have)
     place = standing(db, project, user, held=len(held), membership=membership)
     if place.lane == "gold":
-        found = hands.lease(lanes.find_gold(db, project.id, user.id, have=have))
+        found = hands.lease(lanes.find_gold(db, project.id, user.id, have=have, calm=calm))
         if found is not None:
             return found
         place = standing(db, project, user, held=len(held), more_gold=False)
@@ -84,6 +88,7 @@ class _Hands:
     def __init__(self, db: Session, project: Project, user: User, have: Sequence[UUID]) -> None:
         self.db, self.project, self.user, self.have = db, project, user, have
         self.pool: Pool = settings_of(project).pool
+        self.calm = avoids(user)
 
     def mixed(self, *, wait: bool) -> Served | None:
         """The next ordinary task, or at the project's rates a gold task or a repeat in its place."""
@@ -92,7 +97,8 @@ class _Hands:
         for _ in range(TRIES):
             # All that is left may be locked for a moment by people who answer it. Waiting is safe only without a lock
             # of our own: whoever leased a task in this same transaction (a page and its prefetch) must not wait.
-            found = lanes.find_next(db, project_id, user_id, have=self.have, full=full, wait=wait and not full)
+            now = wait and not full
+            found = lanes.find_next(db, project_id, user_id, have=self.have, full=full, wait=now, calm=self.calm)
             if found is None:
                 return None
             instead = None if full else self._instead()
@@ -105,9 +111,9 @@ class _Hands:
     def _instead(self) -> lanes.Found | None:
         luck = chance.random()
         if luck < self.pool.gold_rate:
-            return lanes.find_gold(self.db, self.project.id, self.user.id, have=self.have)
+            return lanes.find_gold(self.db, self.project.id, self.user.id, have=self.have, calm=self.calm)
         if luck < self.pool.gold_rate + self.pool.repeat_rate:
-            return lanes.copy_old(self.db, self.project.id, self.user.id)
+            return lanes.copy_old(self.db, self.project.id, self.user.id, calm=self.calm)
         return None
 
     def lease(self, found: lanes.Found | None) -> Served | None:

@@ -15,6 +15,7 @@ from app.core.forms import parse_protocol, segments_of
 from app.core.projects import protocol_of, settings_of
 from app.core.prompts import CHUNK, CheckedPrompt, add_prompts
 from app.core.records import Project, Prompt, Step, Task, TaskSegment, Trajectory
+from app.core.sensitive import mark, marked_among
 
 STRATEGY = "imported"
 
@@ -62,6 +63,8 @@ def add_comparisons(db: Session, project: Project, rows: Sequence[CheckedCompari
         chunk = fresh[start : start + CHUNK]
         counts["prompts"] += _add_prompts(db, project, chunk, source)
         prompts = _prompt_ids(db, project.id, chunk)
+        mark(db, project, [prompts[row.content_hash] for row in chunk if row.sensitive], None, sensitive=True)
+        marked = marked_among(db, prompts.values())
         trajectories = _add_trajectories(db, project.id, chunk, prompts)
         tasks = [
             Task(
@@ -72,6 +75,7 @@ def add_comparisons(db: Session, project: Project, rows: Sequence[CheckedCompari
                 answers_needed=row.answers_needed or needed,
                 external_id=row.external_id,
                 extra=row.extra,
+                sensitive=prompts[row.content_hash] in marked,
             )
             for row in chunk
         ]

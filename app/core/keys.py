@@ -47,6 +47,7 @@ COMMANDS = (
     Command("source", "m", "Source", "reading"),
     Command("differences", "d", "Mark what differs", "reading"),
     Command("turns", "c", "Earlier turns", "reading"),
+    Command("reveal", "v", "Show a sensitive text, or hide it", "reading"),
     Command("previous", "[", "Previous answer", "reading"),
     Command("next", "]", "Next answer", "reading"),
     Command("guidelines", "g", "Guidelines", "palate"),

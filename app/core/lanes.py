@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, TextClause, Uuid, bindparam, select, text
+from sqlalchemy import ARRAY, BindParameter, TextClause, Uuid, bindparam, select, text
 from sqlalchemy.orm import Session
 
 from app.core import sides
@@ -41,12 +41,12 @@ _NEXT = """
 with named as materialized (
     select t.id from tasks t
     where t.project_id = :project and t.state = 'open' and t.assignees @> cast(array[:user] as bigint[])
-      and t.id <> all(:full) and {fits} and {has a place}
+      and t.id <> all(:full){calm} and {fits} and {has a place}
     order by t.priority desc, t.id limit 1 for no key update of t {lock}),
   anyone as materialized (
     select t.id from tasks t
     where not exists (select from named) and t.project_id = :project and t.state = 'open' and t.assignees is null
-      and t.id <> all(:full) and {fits} and {has a place}
+      and t.id <> all(:full){calm} and {fits} and {has a place}
     order by t.priority desc, t.id limit 1 for no key update of t {lock})
 select c.id, {shown}
 from (select id from named union all select id from anyone) c"""
@@ -55,7 +55,7 @@ select c.id, {shown}
 from (
     select t.id from tasks t
     where t.project_id = :project and t.gold is not null and t.state = 'done'
-      and t.gold_by is distinct from :user and (t.assignees is null or :user = any(t.assignees)) and {fits}
+      and t.gold_by is distinct from :user and (t.assignees is null or :user = any(t.assignees)){calm} and {fits}
     order by random() limit 1) c"""
 _OLD = """
 select c.id, {shown}
@@ -65,12 +65,13 @@ from (
         where user_id = :user and project_id = :project and outcome = 'answered' and submitted_at is not null
         order by submitted_at desc offset :after limit :among) a
     join tasks t on t.id = a.task_id
-    where t.gold is null and t.repeat_of is null and t.parent_id is null and t.state <> 'withdrawn'
+    where t.gold is null and t.repeat_of is null and t.parent_id is null and t.state <> 'withdrawn'{calm}
       and not exists (select from tasks c where c.repeat_of = t.id and :user = any(c.assignees))
     order by random() limit 1) c"""
 _COPY = text("""
-insert into tasks (project_id, prompt_id, protocol_id, strategy, priority, answers_needed, assignees, repeat_of)
-select project_id, prompt_id, protocol_id, strategy, priority, 1, cast(array[:user] as bigint[]), id
+insert into tasks
+  (project_id, prompt_id, protocol_id, strategy, priority, answers_needed, assignees, repeat_of, sensitive)
+select project_id, prompt_id, protocol_id, strategy, priority, 1, cast(array[:user] as bigint[]), id, sensitive
 from tasks where id = :task returning id""")
 _COPY_SEGMENTS = text("""
 insert into task_segments (task_id, position, trajectory_id, first_step, last_step)
@@ -91,17 +92,24 @@ on conflict (task_id, user_id) do update
 returning *"""
 
 
-def _statement(words: str, *, lock: str = "") -> TextClause:
-    for name, part in (PARTS | {"lock": lock}).items():
+def _statement(words: str, *, lock: str = "", calm: bool = False) -> TextClause:
+    # Written out, not bound: so the planner knows that ix_tasks_calm has all that is asked for.
+    for name, part in (PARTS | {"lock": lock, "calm": " and not t.sensitive" if calm else ""}).items():
         words = words.replace("{" + name + "}", part)
     return text(words)
 
 
+def _both(words: str, *params: BindParameter[Any], lock: str = "", **bound: int) -> tuple[TextClause, TextClause]:
+    """For everybody, and for people who want no sensitive tasks (app.core.sensitive)."""
+    usual, calm = (_statement(words, lock=lock, calm=calm).bindparams(*params, **bound) for calm in (False, True))
+    return usual, calm
+
+
 _HAVE = bindparam("have", type_=ARRAY(Uuid))
-NEXT_FREE = _statement(_NEXT, lock="skip locked").bindparams(_HAVE, remembered=sides.REMEMBERED)
-NEXT_WAITING = _statement(_NEXT).bindparams(_HAVE, remembered=sides.REMEMBERED)
-GOLD = _statement(_GOLD).bindparams(_HAVE, remembered=sides.REMEMBERED)
-OLD = _statement(_OLD).bindparams(remembered=sides.REMEMBERED, among=REPEAT_AMONG)
+NEXT_FREE, NEXT_FREE_CALM = _both(_NEXT, _HAVE, lock="skip locked", remembered=sides.REMEMBERED)
+NEXT_WAITING, NEXT_WAITING_CALM = _both(_NEXT, _HAVE, remembered=sides.REMEMBERED)
+GOLD, GOLD_CALM = _both(_GOLD, _HAVE, remembered=sides.REMEMBERED)
+OLD, OLD_CALM = _both(_OLD, remembered=sides.REMEMBERED, among=REPEAT_AMONG)
 LEASE = select(Assignment).from_statement(_statement(_LEASE))
 
 
@@ -115,34 +123,44 @@ class Found:
 
 
 def find_next(
-    db: Session, project_id: int, user_id: int, *, have: Sequence[UUID], full: Sequence[int] = (), wait: bool = False
+    db: Session,
+    project_id: int,
+    user_id: int,
+    *,
+    have: Sequence[UUID],
+    full: Sequence[int] = (),
+    wait: bool = False,
+    calm: bool = False,
 ) -> Found | None:
     """The first task that is named for this person, else the first for anybody, locked. `full` are passed over.
 
-    With `wait`, what others have locked for a moment is waited for; safe only for who has locked nothing.
+    With `calm`, here and below, nothing that is marked sensitive. With `wait`, what others have locked for a moment is
+    waited for; safe only for who has locked nothing.
     """
     place = {"project": project_id, "user": user_id, "full": list(full), "have": list(have)}
     # A row that changed while it was being locked is passed over and stays locked. Who then waits for others must let
     # go of these first: the others may wait for them.
     savepoint = db.connection().begin_nested() if wait else None
-    row = db.execute(NEXT_FREE, place).one_or_none()
+    row = db.execute((NEXT_FREE, NEXT_FREE_CALM)[calm], place).one_or_none()
     if row is None and savepoint is not None:
         savepoint.rollback()
-        row = db.execute(NEXT_WAITING, place).one_or_none()
+        row = db.execute((NEXT_WAITING, NEXT_WAITING_CALM)[calm], place).one_or_none()
     elif savepoint is not None:
         savepoint.commit()
     return Found(row) if row is not None else None
 
 
-def find_gold(db: Session, project_id: int, user_id: int, *, have: Sequence[UUID]) -> Found | None:
+def find_gold(db: Session, project_id: int, user_id: int, *, have: Sequence[UUID], calm: bool = False) -> Found | None:
     """A gold task that this person never saw, any of them alike."""
-    row = db.execute(GOLD, {"project": project_id, "user": user_id, "have": list(have)}).one_or_none()
+    place = {"project": project_id, "user": user_id, "have": list(have)}
+    row = db.execute((GOLD, GOLD_CALM)[calm], place).one_or_none()
     return Found(row) if row is not None else None
 
 
-def copy_old(db: Session, project_id: int, user_id: int) -> Found | None:
+def copy_old(db: Session, project_id: int, user_id: int, *, calm: bool = False) -> Found | None:
     """A copy, for this person alone, of a task that they answered long enough ago; each is copied once at most."""
-    row = db.execute(OLD, {"project": project_id, "user": user_id, "after": REPEAT_AFTER}).one_or_none()
+    place = {"project": project_id, "user": user_id, "after": REPEAT_AFTER}
+    row = db.execute((OLD, OLD_CALM)[calm], place).one_or_none()
     if row is None:
         return None
     found = Found(row)

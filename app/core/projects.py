@@ -85,6 +85,8 @@ class ProjectSettings(Part):
     daily_goal: int = Field(0, ge=0)
     ask_before_sending: bool = False
     """What people do who have not chosen for themselves: one key marks an answer, Enter sends it."""
+    all_sensitive: bool = False
+    """All its prompts are treated as if they were marked sensitive (app.core.sensitive)."""
 
 
 def settings_of(project: Project) -> ProjectSettings:

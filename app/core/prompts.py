@@ -38,7 +38,7 @@ class Message(BaseModel):
 
 
 class PromptRow(BaseModel):
-    """One row of a prompt file: `prompt` or `messages`, and if wished `id` and `metadata`."""
+    """One row of a prompt file: `prompt` or `messages`, and if wished `id`, `metadata` and `sensitive`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -46,6 +46,7 @@ class PromptRow(BaseModel):
     messages: list[Message] | None = Field(default=None, min_length=1, max_length=MAX_MESSAGES)
     id: str | int | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
+    sensitive: bool = False
 
     @model_validator(mode="after")
     def _is_one_prompt(self) -> Self:
@@ -84,10 +85,11 @@ SENTENCES = {
     "dict_type": "Must be an object.",
     "int_type": "Must be text or a whole number.",
     "model_type": "Must be an object with role and content.",
+    "bool_type": "Must be true or false.",
 }
 """What pydantic found, as a person would say it."""
 PROMPT_WORDS = Words(
-    ("prompt", "messages", "id", "metadata", "role", "content"),
+    ("prompt", "messages", "id", "metadata", "sensitive", "role", "content"),
     SENTENCES,
     {"either": "prompt", "blank_prompt": "prompt", "last": "messages", "system": "messages"},
 )
@@ -102,6 +104,7 @@ class CheckedPrompt:
     external_id: str | None
     extra: Json
     content_hash: str
+    sensitive: bool = False
 
 
 PromptReport = Report[CheckedPrompt]
@@ -171,6 +174,7 @@ def add_prompts(
                 "source": source,
                 "split": split or split_of(origin_of(row.messages)),
                 "extra": row.extra,
+                "sensitive": row.sensitive,
             }
             for row in rows[start : start + CHUNK]
         ]
@@ -202,4 +206,5 @@ def _check_line(number: int, line: bytes) -> tuple[CheckedPrompt | None, list[Pr
     row, problems = read_row(PromptRow, number, line, PROMPT_WORDS)
     if row is None:
         return None, problems
-    return CheckedPrompt(number, row.turns, row.name, row.metadata, content_hash(row.turns)), []
+    digest = content_hash(row.turns)
+    return CheckedPrompt(number, row.turns, row.name, row.metadata, digest, row.sensitive), []

@@ -23,6 +23,7 @@ from app.core.handout import MOST_LEASES, live, next_task
 from app.core.projects import settings_of
 from app.core.records import Assignment, Project, Protocol, Task, User
 from app.core.records.audit import record
+from app.core.seen import seen_to_end
 from app.core.served import Served, served, texts_of
 from app.core.turns import drop_later
 
@@ -59,12 +60,13 @@ def submit(
     *,
     active_ms: int | None = None,
     input_method: str | None = None,
+    seen: Sequence[int] | None = None,
 ) -> Outcome:
     """Store an answer: lease check, feedback rows, counters, all in the caller's transaction.
 
-    `answers` maps field keys to what was sent (app.core.forms), or reads it once the fields are known. The same key
-    again gives the first result, whatever it carries. Raises NotFound for a key that is not this person's, InvalidInput
-    for an answer that does not fit the form.
+    `answers` maps field keys to what was sent (app.core.forms), or reads it once the fields are known; `seen` are slots
+    (app.core.seen). The same key again gives the first result, whatever it carries. Raises NotFound for a key that is
+    not this person's, InvalidInput for an answer that does not fit the form.
     """
     found = _locked(db, user, key)
     if found is None:
@@ -78,9 +80,10 @@ def submit(
     fields = fields_in(protocol, task)
     given = answers(fields) if callable(answers) else answers
     drafts = parse_answers(fields, given, _shown(db, assignment, read=any(field.reads for field in fields)))
+    read = seen_to_end(assignment.display_order, seen)
     db.add_all(rows_of(db, assignment, fields, drafts, key))
     db.flush()
-    late = _close(db, task, assignment, token, "answered", active_ms=active_ms, input_method=input_method)
+    late = _close(db, task, assignment, token, "answered", active_ms=active_ms, input_method=input_method, seen=read)
     return Outcome("answered", sentence_of(fields, drafts), late=late)
 
 
@@ -222,7 +225,8 @@ _CLOSE = text("""
 with closed as (
     update assignments
     set outcome = :act, submitted_at = clock_timestamp(), reason = :reason, active_ms = :active_ms,
-        input_method = :input_method, late = lease_until < clock_timestamp() or lease_token <> :token
+        input_method = :input_method, seen_to_end = cast(:seen as smallint[]),
+        late = lease_until < clock_timestamp() or lease_token <> :token
     where id = :assignment returning task_id, outcome, late),
   counted as (
     update tasks t
@@ -242,11 +246,12 @@ def _close(
     reason: str | None = None,
     active_ms: int | None = None,
     input_method: str | None = None,
+    seen: list[int] | None = None,
 ) -> bool:
     """Write the act down, and count an answer; both rows are locked by the caller. Whether it is late: its lease had
     ended, or had ended once and was given anew."""
     told = {"act": act, "token": token, "reason": reason, "active_ms": active_ms, "input_method": input_method}
-    late: bool = db.execute(_CLOSE, {"assignment": assignment.id, **told}).scalar_one()
+    late: bool = db.execute(_CLOSE, {"assignment": assignment.id, "seen": seen, **told}).scalar_one()
     db.expire(assignment)
     db.expire(task)
     return late
@@ -289,7 +294,7 @@ def _newest(db: Session, project: Project, user: User) -> UUID | None:
 def _reopen(db: Session, assignment: Assignment) -> None:
     """Unanswered again, with a fresh key and no lease. `served_at` stays, so it comes before what is fetched ahead."""
     assignment.outcome = assignment.reason = assignment.submitted_at = None
-    assignment.active_ms = assignment.input_method = None
+    assignment.active_ms = assignment.input_method = assignment.seen_to_end = None
     assignment.late = False
     assignment.lease_token = uuid4()
     assignment.idempotency_key = uuid4()

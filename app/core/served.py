@@ -11,8 +11,9 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
 from app.core.forms import Field, is_alone, lead_of, names_of, parse_protocol
-from app.core.records import Assignment, Guideline, Prompt, Protocol, Step, Task, TaskSegment
+from app.core.records import Assignment, Guideline, Project, Prompt, Protocol, Step, Task, TaskSegment
 from app.core.records.base import Json
+from app.core.sensitive import is_sensitive
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Served:
     guideline_version: int | None
     lease_until: datetime | None = None
     """None where the task is only shown, not lent."""
+    sensitive: bool = False
+    """Its texts are hidden until the person asks for them, unless they chose otherwise."""
 
     @property
     def lead(self) -> Field:
@@ -88,6 +91,7 @@ def served(db: Session, assignment: Assignment) -> Served:
         fields=parse_protocol(fields),
         guideline_version=version,
         lease_until=assignment.lease_until,
+        sensitive=is_sensitive(db.get_one(Project, assignment.project_id), prompt.sensitive),
     )
 
 

@@ -11,12 +11,15 @@ from app.core.projects import Pool, settings_of
 from app.core.records import Assignment, Membership, Project, Task, User, record
 
 Lane = Literal["any", "gold", "none"]
-Why = Literal["", "cap", "screening"]
+Why = Literal["", "cap", "screening", "sensitive"]
 
 
 @dataclass(frozen=True)
 class Standing:
-    """`lane`: any task, gold only (screening), or none; `why` there is none, where it is not "answer first"."""
+    """`lane`: any task, gold only (screening), or none; `why` there is none, where it is not "answer first".
+
+    `sensitive`: what is left is marked so, and the person asked to get none of it (app.core.sensitive says whether).
+    """
 
     lane: Lane
     why: Why = ""

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session, aliased
 from app.core.answers import fields_of
 from app.core.errors import NotFound
 from app.core.forms import Converse, Field
-from app.core.records import Assignment, Demonstration, Preference, Prompt, Step, Task, TaskSegment, User
+from app.core.records import Assignment, Demonstration, Preference, Project, Prompt, Step, Task, TaskSegment, User
 from app.core.records.base import Json
+from app.core.sensitive import is_sensitive
 from app.core.turns import Copied, steps_before, steps_of, turns_of
 
 GONE = "This talk is not yours, or it was taken back. Nothing was stored."
@@ -54,6 +55,8 @@ class Talk:
     steps: list[Copied]
     """Everything said so far in the talk itself, without the replies that wait for a choice."""
     ended: bool
+    sensitive: bool
+    """Its texts are hidden until the person asks for them, unless they chose otherwise."""
 
     @property
     def beside(self) -> bool:
@@ -117,15 +120,17 @@ def read_talk(db: Session, user: User, task: Task, assignment: Assignment) -> Ta
         raise NotFound(GONE)
     rows = turns_of(db, task, user.id)
     turns = _read(db, fields[0].key, rows)
+    prompt = db.get_one(Prompt, task.prompt_id)
     return Talk(
         key=assignment.idempotency_key,
         token=assignment.lease_token,
-        prompt=db.get_one(Prompt, task.prompt_id).messages,
+        prompt=prompt.messages,
         field=fields[0],
         fields=fields,
         turns=[turn for turn, _ in turns],
         steps=_steps(db, rows[-1][0], turns[-1][1]) if rows else [],
         ended=assignment.outcome is not None,
+        sensitive=is_sensitive(db.get_one(Project, task.project_id), prompt.sensitive),
     )
 
 

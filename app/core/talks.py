@@ -141,6 +141,7 @@ def store(db: Session, project: Project, user: User, asked: Asked, replies: Sequ
         strategy="talk",
         state="done",
         answers_needed=0,
+        sensitive=task.sensitive,
     )
     db.add(turn)
     db.flush()

@@ -1,6 +1,7 @@
 """Pages of prompts, imports and exports."""
 
 import io
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response
@@ -8,6 +9,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from app.core.errors import InvalidInput
 from app.core.records import SPLITS, record
+from app.core.sensitive import MOST_AT_ONCE, mark
 from app.data import exports, service
 from app.data.counts import waterfall
 from app.data.forms import options_of
@@ -32,6 +34,24 @@ def prompts(request: Request, slug: str, split: str = "", q: str = "", before: i
         page = service.prompts_of(db, project.id, split=split, words=q.strip(), before=before)
         counts = service.prompt_counts(db, project.id)
         return render(request, "data/prompts.html", page=page, counts=counts, split=split, words=q, before=before)
+
+
+@router.post("/prompts/sensitive")
+def mark_sensitive(request: Request, slug: str) -> Response:
+    """Mark the ticked prompts sensitive, or take the mark away."""
+    form: FormData = request.state.form
+    chosen = [int(one) for one in map(str, form.getlist("prompt")) if one.isascii() and one.isdigit() and len(one) < 19]
+    sensitive = form.get("sensitive") == "yes"
+    with request.app.state.uow() as db:
+        access = member(db, request, slug, *ADMINS)
+        count = mark(db, access.project, chosen[:MOST_AT_ONCE], access.user, sensitive=sensitive)
+    back = urlencode({name: value for name in ("split", "q", "before") if (value := str(form.get(name) or ""))})
+    words = (
+        f"{count} prompt{'s are' if count != 1 else ' is'} {'marked sensitive' if sensitive else 'not sensitive'} now."
+    )
+    if not chosen:
+        words = "Tick the prompts first."
+    return say(request, see_other(request, f"/projects/{slug}/prompts{'?' if back else ''}{back}"), words, "info")
 
 
 @router.get("/prompts/import")

@@ -31,7 +31,7 @@ PROBLEMS_KEPT = 50
 class PromptList:
     """One page of prompts and where the next one starts."""
 
-    rows: list[Row[int, str, str, str | None, str, int, int]]
+    rows: list[Row[int, str, str, str | None, str, bool, int, int]]
     next_before: int | None
 
 
@@ -54,6 +54,7 @@ def prompts_of(
         Prompt.split,
         Prompt.external_id,
         Prompt.source,
+        Prompt.sensitive,
         completions.label("completions"),
         labels.label("labels"),
     ).where(Prompt.project_id == project_id, Prompt.archived_at.is_(None))

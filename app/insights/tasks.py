@@ -51,6 +51,10 @@ class Opened:
     gold: str
     people: list[tuple[User, bool]]
     """Who may label here, and whether the task is kept for them."""
+    unread: list[tuple[str, int]]
+    """Answers, by name, whose end some did not see who answered, and how many."""
+    known: int
+    """Answers of which it is known what was read."""
 
 
 def lines(db: Session, project_id: int, show: str, before: int | None = None) -> list[Line]:
@@ -118,17 +122,26 @@ def opened(db: Session, project: Project, task_id: int) -> Opened:
     field = next((one for one in fields_of(db, task) if isinstance(one, ORDERING)), None)
     answers = _said(db, [task.id]).get(task.id, [])
     said = Counter(sentence(db, task, one) for one in answers if field is None or one["field"] == field.key)
+    names = names_of(fields_of(db, task))
+    read = [seen for seen in db.scalars(_answered(task, Assignment.seen_to_end)) if seen is not None]
+    unread = {position: sum(position not in seen for seen in read) for position in texts}
     return Opened(
         task=task,
         messages=db.get_one(Prompt, task.prompt_id).messages,
         texts=[texts[position] for position in sorted(texts)],
-        names=names_of(fields_of(db, task)),
+        names=names,
         choices=_choices(field),
         by_order=isinstance(field, Rank),
         said=said.most_common(),
         gold=sentence(db, task, task.gold) if task.gold else "",
         people=[(user, user.id in (task.assignees or ())) for user in people],
+        unread=[(names[position], count) for position, count in sorted(unread.items()) if count],
+        known=len(read),
     )
+
+
+def _answered(task: Task, column: Any) -> Any:
+    return select(column).where(Assignment.task_id == task.id, Assignment.outcome == "answered")
 
 
 def _choices(field: Field | None) -> list[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """Acts of one person as lines to read: what was said, about what, what was changed, what became of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.core.answers import KINDS, Beside, Feedback, drafts_of
 from app.core.forms import Converse, Field, lead_of, parse_protocol, sentence_of, turn_of
 from app.core.records import Assignment, Demonstration, Preference, Project, Prompt, Protocol, Task
+from app.core.sensitive import is_sensitive
 from app.labeling.fates import Fates
 
 EXCERPT = 160
@@ -36,6 +37,8 @@ class Line:
     """What was said first, where that was changed later."""
     fate: str
     """What became of it, in a sentence; empty where nothing is known."""
+    sensitive: bool = False
+    """Its texts are hidden until the person asks for them, unless they chose otherwise."""
     fixed: bool = False
     """Whether it cannot be changed any more: later turns of a talk were written after it."""
 
@@ -58,6 +61,7 @@ def lines_of(db: Session, project: Project, rows: Sequence[Assignment]) -> list[
                 Task.parent_id,
                 (Task.gold.is_not(None) | Task.repeat_of.is_not(None)).label("hidden"),
                 func.left(Prompt.messages[-1]["content"].astext, 2 * EXCERPT).label("prompt"),
+                Prompt.sensitive,
             )
             .join(Prompt, Prompt.id == Task.prompt_id)
             .where(Task.id.in_([row.task_id for row in rows]))
@@ -78,11 +82,15 @@ def lines_of(db: Session, project: Project, rows: Sequence[Assignment]) -> list[
     beside = Beside(db, every)
     compared = [one for one in every if isinstance(one, Preference)]
     fates = Fates(db, project, compared, {task.id for task in about.values() if task.hidden})
-    return [
+    lines = [
         _line(row, said[row.id], _asked(about[row.task_id], forms), fates, beside, prompt=about[row.task_id].prompt)
         if row.outcome == "answered"
         else _left(row, about[row.task_id].prompt, held=about[row.task_id].state == "withdrawn")
         for row in rows
+    ]
+    return [
+        replace(line, sensitive=is_sensitive(project, about[row.task_id].sensitive))
+        for line, row in zip(lines, rows, strict=True)
     ]
 
 

@@ -15,7 +15,7 @@ from app.core.forms import Converse
 from app.core.forms.write import MOST_TEXT
 from app.core.pauses import give_back
 from app.core.records import User
-from app.core.standing import Standing, hold, standing
+from app.core.standing import Standing, hold
 from app.labeling import service, talk_routes
 from app.labeling.history_routes import router as history_router
 from app.web.dependencies import LABELERS, Access, member
@@ -43,7 +43,7 @@ def show_label(request: Request, slug: str) -> Response:
         ahead = queue.next_task(db, access.project, access.user, have=[task.key]) if task else None
         context = service.around(db, access.project, access.user)
         if task is None:
-            context["place"] = standing(db, access.project, access.user)
+            context["place"] = service.place_of(db, access.project, access.user)
     return render(request, "labeling/page.html", task=task, ahead=ahead, **context)
 
 
@@ -57,7 +57,7 @@ def next_fragment(request: Request, slug: str, have: Have = []) -> Response:  # 
         access = member(db, request, slug, *LABELERS)
         task = queue.next_task(db, access.project, access.user, have=have, membership=access.membership)
         if task is None:
-            place = standing(db, access.project, access.user)
+            place = service.place_of(db, access.project, access.user)
             return _nothing(request, place) if place.why else Response(status_code=204)
         number = service.today(db, access.project, access.user) + 1 + len(have)
     if isinstance(task.lead, Converse):
@@ -80,6 +80,7 @@ def answer(request: Request, slug: str) -> Response:
             lambda fields: service.answers_of(posted, fields),
             active_ms=sent.active_ms,
             input_method=sent.input_method,
+            seen=sent.seen,
         )
 
     return _acted(request, slug, store)

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from uuid import UUID
 
@@ -16,6 +16,8 @@ from app.core.keys import COMMANDS, LAYOUTS
 from app.core.projects import settings_of
 from app.core.queue import REASONS
 from app.core.records import Assignment, Guideline, Project, Task, User
+from app.core.sensitive import only_these_left
+from app.core.standing import Standing, standing
 
 MOST_KEYS = 16
 """Tasks that one page may name in a request."""
@@ -124,6 +126,12 @@ def around(db: Session, project: Project, user: User) -> dict[str, Any]:
     }
 
 
+def place_of(db: Session, project: Project, user: User) -> Standing:
+    """Where a person stands for whom there is no task."""
+    place = standing(db, project, user)
+    return replace(place, why="sensitive") if not place.why and only_these_left(db, project, user) else place
+
+
 def anything_yet(db: Session, project: Project) -> bool:
     """Whether the project ever had a task: an empty pool means something else before the first one."""
     return db.scalar(select(Task.id).where(Task.project_id == project.id).limit(1)) is not None
@@ -149,6 +157,8 @@ class Sent:
     reason: str
     active_ms: int | None
     input_method: str | None
+    seen: list[int] | None
+    """Slots of the answers whose end was on the screen; None where no script could tell."""
 
 
 def sent(form: Mapping[str, str]) -> Sent:
@@ -160,6 +170,7 @@ def sent(form: Mapping[str, str]) -> Sent:
         reason=form.get("reason", ""),
         active_ms=_milliseconds(form.get("active_ms", "")),
         input_method=method if method in ("key", "pointer") else None,
+        seen=_slots(form.get("seen")),
     )
 
 
@@ -174,6 +185,16 @@ def _uuid(form: Mapping[str, str], name: str) -> UUID:
         return UUID(value)
     except ValueError as error:
         raise InvalidInput([Problem(name, "This task cannot be told apart from others.", found=value[:50])]) from error
+
+
+def _slots(value: str | None) -> list[int] | None:
+    """Slots as the page sends them, such as "0,2"; empty where none was read to its end."""
+    if value is None:
+        return None
+    slots = value.split(",") if value else []
+    if not all(len(slot) == 1 and slot.isascii() and slot.isdigit() for slot in slots):
+        raise InvalidInput([Problem("seen", "This is not a list of places, such as 0,1.", found=value[:50])])
+    return [int(slot) for slot in slots]
 
 
 def _milliseconds(value: str) -> int | None:

@@ -118,6 +118,7 @@ def pick(request: Request, slug: str) -> Response:
             service.answers_of(form, [asked]),
             active_ms=sent.active_ms,
             input_method=sent.input_method,
+            seen=sent.seen,
         )
         if wants_json(request):
             html = bytes(_fragment(request, db, access, _talk_key(form)).body).decode()

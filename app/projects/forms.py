@@ -71,6 +71,12 @@ SECTIONS: list[tuple[str, str, list[Setting]]] = [
                 "One key marks an answer, Enter sends it. Each person may choose otherwise.",
                 box=True,
             ),
+            Setting(
+                "all_sensitive",
+                "All texts are sensitive",
+                "Hidden until a person asks for them; who wants none gets no task here. Else only marked prompts.",
+                box=True,
+            ),
         ],
     ),
     (

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.core import registry
+from app.core import registry, sensitive
 from app.core.database import UnitOfWork
 from app.core.errors import Unavailable
 from app.core.records import Project, Prompt, Protocol, Step, Task, TaskSegment, Trajectory
@@ -129,6 +129,16 @@ def test_held_out_prompts_get_tasks_too(db: Session, sampler: Sampler, project: 
     db.commit()
     fill_up(sampler, project)
     assert len(set(db.scalars(select(Task.prompt_id)))) == 6
+
+
+def test_tasks_have_the_mark_of_their_prompt(db: Session, sampler: Sampler, project: Project) -> None:
+    marked = db.scalars(select(Prompt.id).where(Prompt.project_id == project.id, Prompt.id % 2 == 0)).all()
+    sensitive.mark(db, project, marked, None, sensitive=True)
+    db.commit()
+    fill_up(sampler, project)
+    tasks = db.scalars(select(Task)).all()
+    assert {task.sensitive for task in tasks} == {True, False}
+    assert all(task.sensitive == (task.prompt_id in marked) for task in tasks)
 
 
 def test_everything_about_a_completion_is_stored(

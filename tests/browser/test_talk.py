@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from pydantic import SecretStr
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app.core.records import Assignment, Demonstration, Preference, Project, Rating, Task, User
+from app.core.records import Assignment, Demonstration, Preference, Project, Prompt, Rating, Task, User
 from app.core.settings import Settings
 from tests import factories
 from tests.background.policy_double import PolicyDouble, serve
@@ -113,6 +113,8 @@ def test_a_whole_talk_by_keys(open_label: Open, db: Session) -> None:
     page.wait_for_function("() => document.querySelector('#progress').innerText.startsWith('1 today')", timeout=WITHIN)
     assert stored(db, Rating) == 2
     assert list(db.scalars(select(Preference.outcome).order_by(Preference.id))) == ["prefer", "tie"]
+    turns = select(Assignment.seen_to_end).join(Task).where(Task.parent_id.is_not(None)).order_by(Assignment.id)
+    assert list(db.scalars(turns)) == [[0, 1], [0, 1]]
     assert page.problems == []  # type: ignore[attr-defined]
 
 
@@ -188,6 +190,35 @@ def test_equal_replies_are_asked_for_once_more(open_label: Open, double: PolicyD
     texts = page.locator(".replies .rendered").all_inner_texts()
     assert texts[0] != texts[1]
     assert "The same again." in texts
+
+
+def test_a_sensitive_talk_is_hidden_until_it_is_shown(open_label: Open, db: Session) -> None:
+    db.execute(update(Prompt).values(sensitive=True))
+    db.execute(update(Task).values(sensitive=True))
+    db.commit()
+    page = open_label()
+    waits(page, "open", 1)
+    look(page, "talk-veiled")
+    assert "Bergen" not in page.inner_text("body")
+    for reply in page.locator(".replies .rendered").all():
+        assert reply.is_hidden()
+    page.keyboard.press("2")
+    expect(page.locator(".toast")).to_contain_text("Show the text first")
+    page.keyboard.press("w")
+    page.keyboard.type("I would say so.")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".toast")).to_contain_text("Show the text first")
+    assert (stored(db, Preference), stored(db, Demonstration)) == (0, 0)
+    page.fill("#message", "")
+    page.keyboard.press("Escape")
+    page.keyboard.press("v")
+    assert "Bergen" in page.inner_text("body")
+    page.keyboard.press("2")
+    waits(page, "ready", 1)
+    assert "Bergen" in page.inner_text("body"), "the same talk stays open"
+    assert stored(db, Preference) == 1
+    turn = db.scalars(select(Task).where(Task.parent_id.is_not(None))).one()
+    assert turn.sensitive
 
 
 def test_on_a_phone(open_label: Open, db: Session) -> None:

@@ -126,6 +126,19 @@ def test_rows_become_open_tasks_in_their_order_with_texts_in_theirs(db: Session,
     assert db.scalars(select(func.count()).select_from(Trajectory)).one() == 4
 
 
+def test_a_row_may_mark_its_prompt_and_with_it_every_task_of_the_prompt(db: Session, project: Project) -> None:
+    tea = {"prompt": "Tea?", "completions": ["Black.", "Green."]}
+    add(db, project, SKY, tea)
+    add(db, project, SKY | {"sensitive": True}, SKY)
+    found = db.execute(
+        select(Prompt.messages[0]["content"].astext, Prompt.sensitive, Task.sensitive)
+        .join(Task, Task.prompt_id == Prompt.id)
+        .order_by(Task.id)
+    )
+    sky = (SKY["prompt"], True, True)
+    assert [tuple(row) for row in found] == [sky, ("Tea?", False, False), sky, sky]
+
+
 def test_the_same_words_of_two_sources_are_two_answers(db: Session, project: Project) -> None:
     said = [{"text": "Yes.", "source": "One"}, {"text": "Yes.", "source": "Two"}]
     add(db, project, {"prompt": "Is it?", "completions": said}, {"prompt": "Is it?", "completions": ["Yes.", "Yes."]})

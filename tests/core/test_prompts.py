@@ -59,6 +59,10 @@ def test_both_forms_become_messages() -> None:
             "last message",
         ),
         ('{"prompt": "x", "metadata": []}', "metadata", "object"),
+        ('{"prompt": "x", "sensitive": "true"}', "sensitive", "Must be true or false."),
+        ('{"prompt": "x", "sensitive": 1}', "sensitive", "Must be true or false."),
+        ('{"prompt": "x", "sensitive": null}', "sensitive", "Must be true or false."),
+        ('{"prompt": "x", "sensitiv": true}', "sensitiv", "Perhaps sensitive was meant."),
         ('{"prompt": "a", "prompt": "b"}', "row", "twice"),
         ('{"prompt": NaN}', "row", "NaN"),
         ('{"prompt": "a", "metadata": {"x": 1e999}}', "row", "too large"),
@@ -103,6 +107,13 @@ def test_adding_passes_over_what_somebody_else_added_meanwhile(db: Session) -> N
     add_prompts(db, project, report.good[:1], "first")
     assert add_prompts(db, project, report.good, "second") == {"added": 1, "duplicates": 1}
     assert db.scalar(select(func.count()).select_from(Prompt)) == 2
+
+
+def test_a_row_may_mark_its_prompt(db: Session) -> None:
+    project = factories.make_project(db)
+    report = check('{"prompt": "a", "sensitive": true}', '{"prompt": "b", "sensitive": false}', '{"prompt": "c"}')
+    add_prompts(db, project, report.good, "test")
+    assert list(db.scalars(select(Prompt.sensitive).order_by(Prompt.id))) == [True, False, False]
 
 
 @given(st.binary(max_size=300))

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from app.core.records import Assignment, Preference, Project, Task, User
+from app.core.records import Assignment, Preference, Project, Prompt, Task, User
 from tests import factories
 
 
@@ -36,7 +36,7 @@ def world(db: Session) -> World:
         ]
         return factories.make_preference(db, factories.make_task(db, prompt, pair), user, **said)  # type: ignore[arg-type]
 
-    answer("First", kim)
+    first = answer("First", kim)
     answer("Second", lee, tiers=[[1], [0]])
     answer("Held", lee, split="validation")
     answer("Tie", kim, outcome="tie")
@@ -45,6 +45,8 @@ def world(db: Session) -> World:
     back = answer("Back", kim)
     gold = answer("Gold", kim)
     db.execute(update(Assignment).where(Assignment.id == late.assignment_id).values(late=True))
+    db.execute(update(Assignment).where(Assignment.id == first.assignment_id).values(seen_to_end=[1]))
+    db.execute(update(Prompt).where(Prompt.messages[0]["content"].astext == "First").values(sensitive=True))
     db.execute(update(Task).where(Task.id == gold.task_id).values(gold={"tiers": [[0], [1]]}))
     taken_back = {name: getattr(back, name) for name in ("project_id", "task_id", "assignment_id", "user_id", "field")}
     db.add(Preference(**taken_back, outcome="prefer", tiers=back.tiers, supersedes_id=back.id, withdrawn=True))

@@ -90,6 +90,8 @@ def test_native_keeps_everything_and_names_nobody(db: Session, settings: Setting
     assert by_text["Skipped", False]["outcome"] == "skipped"
     assert by_text["Bad", False]["outcome"] == "all_bad"
     assert by_text["Late", False]["late"] is True
+    assert (by_text["First", False]["prompt_sensitive"], by_text["Tie", False]["prompt_sensitive"]) == (True, False)
+    assert (by_text["First", False]["seen_to_end"], by_text["Tie", False]["seen_to_end"]) == ([1], None)
     assert json.loads(by_text["Gold", False]["gold"]) == {"tiers": [[0], [1]]}
     first = by_text["First", False]
     assert [c["messages"][0]["content"] for c in first["completions"]] == ["First one.", "First two é 🙂."]

@@ -1,8 +1,10 @@
 """The admins' pages about tasks and gold."""
 
+import re
+
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.core import queue
@@ -55,6 +57,30 @@ def test_only_admins_see_tasks_and_gold(
     assert person.get(f"/projects/{other.slug}/tasks/{task.id}").status_code == 404
     assert person.post(f"/projects/{other.slug}/tasks/{task.id}/gold", answer="a").status_code == 404
     assert db.scalar(select(Task.gold).where(Task.id == task.id)) is None
+
+
+@pytest.mark.parametrize(
+    ("read", "words"),
+    [
+        ([None, None], ""),
+        ([[1]], "End of A not seen."),
+        ([[0, 1]], "Who answered saw every answer to its end."),
+        ([[], [0, 1], None], "End of A not seen by 1 of 2, end of B not seen by 1 of 2."),
+        ([[0], [0]], "End of B not seen by 2 of 2."),
+        ([[0, 1], [0, 1]], "Everybody who answered saw every answer to its end."),
+    ],
+)
+def test_a_task_says_whose_end_was_not_seen(
+    admin: Person, db: Session, project: Project, read: list[list[int] | None], words: str
+) -> None:
+    task = task_of(db, project)
+    for seen in read:
+        person = factories.make_user(db)
+        factories.make_preference(db, task, person)
+        db.execute(update(Assignment).where(Assignment.user_id == person.id).values(seen_to_end=seen))
+    db.commit()
+    said = re.search(r'<p class="muted small read">(.*?)</p>', admin.get(f"{AT}/tasks/{task.id}").text)
+    assert (said[1] if said else "") == words
 
 
 def test_an_admin_answers_a_task_as_gold_and_takes_it_back(admin: Person, db: Session, project: Project) -> None:

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session
 
@@ -126,6 +126,21 @@ def test_the_script_gets_json_and_a_repeat_is_the_same_answer(browser: TestClien
     assert (kept.active_ms, kept.input_method) == (1234, "key")
 
 
+def test_what_was_read_is_kept_in_the_order_of_the_task(browser: TestClient, db: Session) -> None:
+    for slots, positions in (("1", [0]), ("0", [1]), ("1,0", [0, 1]), ("", []), (None, None)):
+        form = form_of(browser.get("/projects/everyday/label").text)
+        db.execute(update(Assignment).values(display_order=[1, 0]))
+        db.commit()
+        sent = {**form, "choice": "a", **({} if slots is None else {"seen": slots})}
+        assert browser.post("/projects/everyday/label/answer", data=sent, headers=JSON).status_code == 200
+        db.rollback()
+        kept = db.scalars(select(Assignment).where(Assignment.idempotency_key == form["key"])).one()
+        assert kept.seen_to_end == positions
+        browser.post("/projects/everyday/label/undo", data=form)
+        db.rollback()
+        assert db.get_one(Assignment, kept.id).seen_to_end is None, "taken back, so it is read anew"
+
+
 def test_what_is_fetched_ahead_is_another_task_and_then_nothing(browser: TestClient) -> None:
     page = browser.get("/projects/everyday/label").text
     keys = re.findall(r'name="key" value="([^"]+)"', page)
@@ -149,7 +164,9 @@ def test_skip_and_report(browser: TestClient, db: Session) -> None:
 
 
 @pytest.mark.parametrize(
-    "broken", [{"key": "x"}, {"token": ""}, {"choice": "c"}, {"active_ms": "-4"}, {"choice": "a", "strength": "2"}]
+    "broken",
+    [{"key": "x"}, {"token": ""}, {"choice": "c"}, {"active_ms": "-4"}, {"choice": "a", "strength": "2"}]
+    + [{"seen": slots} for slots in ("2", "0,0", "a", "-1", "0,", "1;0", "10")],
 )
 def test_what_does_not_fit_stores_nothing(browser: TestClient, db: Session, broken: dict[str, str]) -> None:
     form = form_of(browser.get("/projects/everyday/label").text)

@@ -61,6 +61,8 @@ class Prompt(Record):
     split: Mapped[str]
     extra: Mapped[Settings]
     """The importer's `metadata`, as it came."""
+    sensitive: Mapped[bool] = mapped_column(server_default="false")
+    """People see it only after they ask to, or are not given it. Changed by app.core.sensitive alone."""
     created_at: Mapped[Created]
     archived_at: Mapped[datetime | None]
 
@@ -172,6 +174,13 @@ class Task(Record):
             postgresql_with={"fastupdate": "off"},
             postgresql_where=text(f"{_OPEN} is not null"),
         ),
+        Index(
+            "ix_tasks_calm",
+            "project_id",
+            text("priority desc"),
+            "id",
+            postgresql_where=text(f"{_OPEN} is null and not sensitive"),
+        ),
         Index("ix_tasks_gold", "project_id", postgresql_where=text("gold is not null")),
         Index("ix_tasks_repeat_of", "repeat_of", postgresql_where=text("repeat_of is not null")),
     )
@@ -197,6 +206,8 @@ class Task(Record):
     """Since when: what was served before says nothing about the person."""
     gold_by: Mapped[int | None] = to("users.id", index=False)
     """Who said so, and is never asked it."""
+    sensitive: Mapped[bool] = mapped_column(server_default="false")
+    """The mark of its prompt, copied so that the queue needs no join."""
     repeat_of: Mapped[int | None] = to("tasks.id", index=False)
     """The task that its one assignee answered before and is asked again."""
     external_id: Mapped[str | None]
@@ -248,6 +259,8 @@ class Assignment(Record):
     active_ms: Mapped[int | None] = mapped_column(Integer)
     input_method: Mapped[str | None]
     """key or pointer."""
+    seen_to_end: Mapped[list[int] | None] = mapped_column(ARRAY(SmallInteger))
+    """Positions of the segments whose end was on the screen, in order; null where no script could tell."""
 
 
 class Import(Record):

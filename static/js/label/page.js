@@ -12,7 +12,9 @@ import { Outbox } from "./outbox.js";
 import * as panes from "./panes.js";
 import * as rank from "./rank.js";
 import * as rows from "./rows.js";
+import * as seen from "./seen.js";
 import { SignInAgain } from "./signin.js";
+import * as veil from "./veil.js";
 import * as write from "./write.js";
 
 const DEAD = 150; // ms after a new task: a double press must not answer an unread one
@@ -89,6 +91,7 @@ function begin(task) {
   drafts.keep(task);
   if (task.form.querySelector("#note")?.value) openNote(task.form, true);
   panes.open(task.read);
+  seen.open(task.read);
   rank.open(task.form);
   write.open(task);
   marks.open(task);
@@ -117,6 +120,7 @@ function send(act, fields, cell, method) {
   const task = current();
   if (!task || leaving || !awake()) return;
   if (edits && act !== "answer") return;
+  if (act === "answer" && veil.closed()) { toast(veil.FIRST); return; }
   leaving = true;
   doze();
   for (const other of task.form.querySelectorAll(".chosen")) other.classList.remove("chosen");
@@ -125,7 +129,7 @@ function send(act, fields, cell, method) {
   const note = act === "answer" ? form.get("note") : "";
   outbox.put(edits ? "edit" : act, {
     key: form.get("key"), token: form.get("token"), ...fields, ...(note ? { note } : {}),
-    active_ms: active.end(), ...(act === "answer" ? { input_method: method } : {}),
+    active_ms: active.end(), ...(act === "answer" ? { input_method: method, seen: seen.sent() } : {}),
   });
   drafts.drop(task);
   if (edits) return; // the page stays until it is saved
@@ -157,7 +161,8 @@ function choose(cell, method) {
 }
 
 function mark(cell, now, method) {
-  if (!leaving && awake()) tell(confirm.mark(cell, now, method));
+  if (veil.closed()) toast(veil.FIRST);
+  else if (!leaving && awake()) tell(confirm.mark(cell, now, method));
 }
 
 // An arrow on a graded scale marks; where an arrow is itself an answer, it is one.
@@ -388,6 +393,7 @@ const commands = {
   source: panes.toggleSource,
   differences: () => { const words = panes.toggleDifferences(); if (words) toast(words); },
   turns: () => { const turns = document.querySelector(".turns"); if (turns) { turns.open = !turns.open; panes.measure(); } },
+  reveal: veil.toggle,
   scroll: (event) => panes.scroll(event?.shiftKey),
   previous: () => panes.turn(-1),
   next: () => panes.turn(1),
@@ -423,6 +429,7 @@ bindKeys(commands, {
   reason: (button) => send("report", { reason: button.dataset.reason }, button, "key"),
   special: (command) => {
     if (paused) return ["send", "pause"].includes(command) ? resume : () => {};
+    if (veil.stops(command)) return () => toast(veil.FIRST);
     const form = current()?.form;
     const several = rows.isOn(form);
     const byRow = several && (command === "bad" || !rows.now(form).classList.contains("rank"));
@@ -433,6 +440,8 @@ bindKeys(commands, {
     return form?.dataset.field === "rank" && !confirm.pending() ? () => sendRank("key") : confirm.send;
   },
 });
+
+veil.listen(tell);
 
 const ahead = document.getElementById("ahead");
 if (ahead) {

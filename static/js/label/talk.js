@@ -7,6 +7,8 @@ import * as drafts from "./drafts.js";
 import { bindKeys } from "./keys.js";
 import { toggleDifferences, toggleSource, turn } from "./panes.js";
 import * as rows from "./rows.js";
+import * as seen from "./seen.js";
+import * as veil from "./veil.js";
 
 const DEAD = 150; // ms after new replies: a double press must not answer what nobody has read
 const AGAIN = 10_000; // ms until a model that is not there is asked again
@@ -53,8 +55,10 @@ async function why(response) {
 // What the server shows now takes the place of what is here.
 function show(html) {
   const page = new DOMParser().parseFromString(html, "text/html");
+  const open = talk().querySelector(".reveal")?.checked;
   holder.replaceChildren(document.adoptNode(page.querySelector("article.task")));
   dock.replaceChildren(...[...page.querySelector(".dock-parts").children].map((part) => document.adoptNode(part)));
+  if (open && talk().querySelector(".reveal")) talk().querySelector(".reveal").checked = true; // the same talk
   if (reading.source) toggleSource();
   if (reading.differences) toggleDifferences();
   reading.source = reading.differences = false;
@@ -77,6 +81,7 @@ function begin() {
   if (writing && !writing.disabled) writing.value ||= sessionStorage.getItem(draftName()) ?? "";
   down();
   active.begin();
+  seen.open(talk());
   talk().querySelector("h1").focus({ preventScroll: true });
   const { state } = talk().dataset;
   if (state === "ending") {
@@ -183,9 +188,10 @@ async function again() {
 
 async function choose(fields, cell, method) {
   if (busy || !("awake" in dock.dataset)) return;
+  if (veil.closed()) { toast(veil.FIRST); return; }
   busy = true;
   cell?.classList.add("chosen");
-  const sent = { ...Object.fromEntries(new FormData(form())), ...fields, active_ms: active.end(), input_method: method };
+  const sent = { ...Object.fromEntries(new FormData(form())), ...fields, active_ms: active.end(), input_method: method, seen: seen.sent() };
   const slowly = setTimeout(() => saving(true), 400);
   try {
     const response = await post("talk/pick", sent);
@@ -220,6 +226,7 @@ function fieldsOf(cell) {
 function send() {
   const box = message();
   if (!box || box.disabled) return;
+  if (veil.closed()) { toast(veil.FIRST); return; }
   const text = box.value.trim();
   if (!text) { toast("Write something first."); return; }
   if (box.name === "own") choose({ own: text }, null, "key");
@@ -228,6 +235,7 @@ function send() {
 
 // Ending: the questions about the whole, once none is open.
 function finish(method) {
+  if (veil.closed()) { toast(veil.FIRST); return; }
   const { open } = rows.fields(form());
   if (open) { toast(open); return; }
   form().elements.active_ms.value = active.end();
@@ -275,6 +283,7 @@ const commands = {
   source: () => { reading.source = !reading.source; toggleSource(); },
   differences: () => { reading.differences = !reading.differences; const words = toggleDifferences(); if (words) toast(words); },
   turns: () => document.querySelectorAll(".other").forEach((one) => { one.open = !one.open; }),
+  reveal: veil.toggle,
   previous: () => turn(-1),
   next: () => turn(1),
   scroll: (event) => talk().querySelector(".talk-scroll").scrollBy({ top: (event?.shiftKey ? -0.8 : 0.8) * talk().querySelector(".talk-scroll").clientHeight, behavior: "instant" }),
@@ -320,6 +329,7 @@ bindKeys(commands, {
   choose: (cell) => choose(fieldsOf(cell), cell, "key"),
   reason: (button) => button.click(),
   special: (command) => {
+    if (veil.stops(command)) return () => toast(veil.FIRST);
     if (!isEnding()) return null;
     const act = rows.key(command, form());
     if (act) return () => tell(act());
@@ -327,5 +337,6 @@ bindKeys(commands, {
   },
 });
 
+veil.listen(tell);
 begin();
 dock.dataset.ready = "yes"; // keys work from here on
