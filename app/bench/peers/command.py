@@ -1,0 +1,51 @@
+"""`palate bench peers`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.bench.peers.report import report
+from app.bench.peers.rounds import NAMES, Plan, run, store
+from app.core.errors import InvalidInput, Problem
+from app.core.settings import ROOT
+
+
+def peers(  # noqa: PLR0917  options of a command, named by who types them
+    systems: Annotated[str, typer.Option("--with", help="Which ones, with commas.")] = ",".join(NAMES),
+    people: Annotated[str, typer.Option(help="How many at once, with commas: a round for each.")] = "1,10,50",
+    tasks: Annotated[int, typer.Option(min=1, help="Tasks in each round; each wants one answer.")] = 10_000,
+    seconds: Annotated[float, typer.Option(min=1, help="How long a round is, if the tasks last.")] = 30,
+    repetitions: Annotated[int, typer.Option(min=1, help="How often all of it; every other time backwards.")] = 2,
+    pairs: Annotated[Path | None, typer.Option(help="A PandaLM test set; texts of our own without.")] = None,
+    environments: Annotated[
+        Path, typer.Option(help="A virtual environment for each peer lies here, by its name; made where missing.")
+    ] = Path("~/.cache/palate/peers"),
+    web_workers: Annotated[int, typer.Option(min=1, help="Processes that serve Palate's pages.")] = 1,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the JSON goes.")] = ROOT
+    / "var/bench/peers.json",
+) -> None:
+    """Palate beside Label Studio, potato and feedloop: the same people, the same tasks, at full speed."""
+    plan = Plan(
+        systems=tuple(systems.split(",")),
+        people=tuple(_numbers(people)),
+        tasks=tasks,
+        seconds=seconds,
+        repetitions=repetitions,
+        pairs=pairs,
+        environments=environments.expanduser(),
+        web_workers=web_workers,
+    )
+    found = run(plan, typer.echo)
+    store(found, output)
+    typer.echo(report(found))
+    typer.echo(f"All figures: {output}")
+    if not all(one["exact"] for one in found["rounds"] if one["system"] == "palate"):
+        raise typer.Exit(1)
+
+
+def _numbers(written: str) -> list[int]:
+    try:
+        return [int(part) for part in written.split(",")]
+    except ValueError:
+        raise InvalidInput([Problem("--people", "Numbers with commas, as in 1,10,50.", found=written)]) from None

@@ -1,0 +1,128 @@
+"""The load generator's HTTP, against servers that answer in every way that the real ones do."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from app.bench.peers.client import Client, Refused, checked
+
+Talk = Callable[[Client], Awaitable[None]]
+
+
+def talk(answers: list[bytes], then: Talk, *, hang_up_after: int = 99) -> list[bytes]:
+    """Serve these answers, one for each request; returns the heads of the requests, by connection marked with |."""
+    heard: list[bytes] = []
+    serving: list[asyncio.Task[None]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(b"|")
+        for _ in range(hang_up_after):
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+            except asyncio.IncompleteReadError:
+                break
+            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
+            heard.append(head + await reader.readexactly(length))
+            answer = answers.pop(0)
+            writer.write(answer)
+            await writer.drain()
+            if b"onnection: close" in answer or not (b"ength" in answer or b"chunked" in answer):
+                break
+        writer.close()
+        await writer.wait_closed()
+
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.create_task(serve(reader, writer)))
+
+    async def play() -> None:
+        server = await asyncio.start_server(begin, "127.0.0.1", 0)
+        try:
+            async with Client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
+                await then(client)
+        finally:
+            await asyncio.gather(*serving)
+            server.close()
+
+    asyncio.run(play())
+    return heard
+
+
+def answer(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def test_one_connection_carries_everything_and_cookies_come_back() -> None:
+    async def then(client: Client) -> None:
+        assert (await client.get("/a")).text == "first"
+        found = await client.post_form("/b?c=d", {"choice": "a b"}, {"X-CSRF-Token": "t"})
+        assert checked(found, 201).json() == {"id": 1}
+
+    heard = talk(
+        [answer(b"first", "Set-Cookie: s=1; Path=/", "Set-Cookie:  t=2"), answer(b'{"id": 1}', status="201 Created")],
+        then,
+    )
+    assert heard.count(b"|") == 1
+    assert b"Cookie: s=1; t=2\r\n" in heard[2]
+    assert b"X-CSRF-Token: t\r\n" in heard[2]
+    assert heard[2].startswith(b"POST /b?c=d HTTP/1.1\r\n")
+    assert heard[2].endswith(b"\r\n\r\nchoice=a+b")
+
+
+def test_chunks_bodies_without_a_length_and_none_at_all() -> None:
+    async def then(client: Client) -> None:
+        assert (await client.get("/")).body == b"abcdef"
+        assert (await client.get("/")).body == b""
+        assert (await client.get("/")).body == b"to the end"
+
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3;x=y\r\ndef\r\n0\r\n\r\n"
+    talk([chunked, answer(b"", status="204 No Content"), b"HTTP/1.1 200 OK\r\n\r\nto the end"], then)
+
+
+def test_a_server_that_closes_each_time_is_called_again() -> None:
+    async def then(client: Client) -> None:
+        for _ in range(2):
+            assert (await client.get("/")).text == "x"
+
+    assert talk([answer(b"x", "Connection: close"), answer(b"x", "Connection: close")], then).count(b"|") == 2
+
+
+def test_a_kept_connection_that_has_ended_is_made_anew() -> None:
+    async def then(client: Client) -> None:
+        for _ in range(2):
+            assert (await client.get("/")).text == "x"
+            await asyncio.sleep(0.05)
+
+    assert talk([answer(b"x"), answer(b"x")], then, hang_up_after=1).count(b"|") == 2
+
+
+def test_redirects_are_followed_on_reading_only() -> None:
+    moved = answer(b"", "Location: /there", status="302 Found")
+
+    async def then(client: Client) -> None:
+        assert (await client.get("/here")).text == "there"
+        assert (await client.post_json("/here", {})).status == 302
+
+    heard = talk([moved, answer(b"there"), moved], then)
+    assert heard[2].startswith(b"GET /there ")
+
+
+def test_half_an_answer_and_an_error_are_refusals() -> None:
+    async def then(client: Client) -> None:
+        with pytest.raises(Refused, match="IncompleteRead"):
+            await client.get("/")
+        with pytest.raises(Refused, match="HTTP 500: database is locked"):
+            checked(await client.get("/"), 200)
+
+    half = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 10\r\n\r\nhalf"
+    talk([half, answer(b"database is locked", status="500 Server Error")], then)
+
+
+def test_nobody_there_is_a_refusal() -> None:
+    async def then() -> None:
+        async with Client("http://127.0.0.1:9") as client:
+            await client.get("/")
+
+    with pytest.raises(Refused, match="GET /"):
+        asyncio.run(then())
