@@ -8,7 +8,7 @@ import typer
 from app.bench.peers.report import report
 from app.bench.peers.rounds import NAMES, Plan, run, store
 from app.core.errors import InvalidInput, Problem
-from app.core.settings import ROOT
+from app.core.settings import ROOT, Settings
 
 
 def peers(  # noqa: PLR0917  options of a command, named by who types them
@@ -19,8 +19,9 @@ def peers(  # noqa: PLR0917  options of a command, named by who types them
     repetitions: Annotated[int, typer.Option(min=1, help="How often all of it; every other time backwards.")] = 2,
     pairs: Annotated[Path | None, typer.Option(help="A PandaLM test set; texts of our own without.")] = None,
     environments: Annotated[
-        Path, typer.Option(help="A virtual environment for each peer lies here, by its name; made where missing.")
-    ] = Path("~/.cache/palate/peers"),
+        Path | None,
+        typer.Option(help="Holds a virtual environment for each peer, by its name; else cache/peers in PALATE_HOME."),
+    ] = None,
     web_workers: Annotated[int, typer.Option(min=1, help="Processes that serve Palate's pages.")] = 1,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the JSON goes.")] = ROOT
     / "var/bench/peers.json",
@@ -33,7 +34,7 @@ def peers(  # noqa: PLR0917  options of a command, named by who types them
         seconds=seconds,
         repetitions=repetitions,
         pairs=pairs,
-        environments=environments.expanduser(),
+        environments=environments or Settings().home / "cache/peers",
         web_workers=web_workers,
     )
     found = run(plan, typer.echo)

@@ -80,7 +80,7 @@ def _times(over: float, under: float) -> str:
 
 
 def _middle(rounds: list[Round], name: str) -> float:
-    return median(one[name] for one in rounds)
+    return float(median(one[name] for one in rounds))
 
 
 def _rates(rounds: list[Round]) -> list[str]:

@@ -23,7 +23,11 @@ from app.core.errors import InvalidInput, Problem
 
 WANTED = 1
 """Answers that each task asks for."""
-PEERS = {"label-studio": LabelStudio, "potato": Potato, "feedloop": Feedloop}
+PEERS: dict[str, type[LabelStudio | Potato | Feedloop]] = {
+    "label-studio": LabelStudio,
+    "potato": Potato,
+    "feedloop": Feedloop,
+}
 NAMES = ("palate", *PEERS)
 
 
