@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from app.bench.peers.drive import drive
+from app.bench.peers.drive import Driven, drive
 from app.bench.peers.feedloop import Feedloop
 from app.bench.peers.label_studio import LabelStudio
 from app.bench.peers.ledger import Stored, balance
@@ -105,6 +105,7 @@ def test_what_is_missing_or_too_much_in_the_database_is_seen(opened: Palate) -> 
     assert kept.acknowledged == kept.stored == driven.in_time == 12
     found = figures(driven, kept)
     assert found["submit_ms"]["requests"] == 12
+    assert found["kept_per_second"] == found["labels_per_second"] > 0
     assert found["memory_mib"] > 20
     assert found["server_ms_per_label"] > 0
     with units_of_work(opened.settings.dsn) as uow:
@@ -134,18 +135,24 @@ def test_all_of_it_in_small(tmp_path: Path) -> None:
     assert "| 3 | palate | 24 | 24 | 0 | 0 | 0 | 0 | 0 | 0 |" in report(found)
 
 
+def test_what_is_lost_does_not_count_as_kept() -> None:
+    driven = Driven(receipts=["a1", "a1"], in_time=2, seconds=1, whole=1)
+    found = figures(driven, balance(driven.receipts, [ANNA_ONE], wanted=1))
+    assert (found["labels_per_second"], found["kept_per_second"]) == (2, 1)
+
+
 def test_the_report_gives_medians_sums_and_ratios() -> None:
     def one(system: str, rate: float, wait: float, lost: int) -> dict[str, Any]:
         spread = {"p50": wait, "p95": 2 * wait, "max": 3 * wait, "requests": 9}
         counts = dict.fromkeys(("untold", "surplus", "doubled", "refusals", "given_up"), 0)
         costs = dict.fromkeys(("server_ms_per_label", "client_ms_per_request", "other_share", "memory_mib"), 1.0)
         kept = {"acknowledged": 1000, "stored": 1000 - lost, "lost": lost}
-        speed = {"labels_per_second": rate, "next_ms": spread, "submit_ms": None}
+        speed = {"labels_per_second": rate, "kept_per_second": rate / 2, "next_ms": spread, "submit_ms": None}
         return {"people": 50, "system": system, **speed, **kept, **counts, **costs}
 
     rounds = [one("palate", 200, 5, 0), one("potato", 10, 50, 1), one("potato", 30, 70, 2), one("palate", 220, 7, 0)]
     shown = report({"rounds": rounds})
-    assert "| 50 | potato | 20.0 (10.0, 30.0) | 60.0 / 120 | – |" in shown
+    assert "| 50 | potato | 20.0 (10.0, 30.0) | 10.0 | 60.0 / 120 | – |" in shown
     assert "| 50 | potato | 2,000 | 1,997 | 3 |" in shown
     assert "| 50 | potato | 10.5 × | 10.0 × |" in shown
 

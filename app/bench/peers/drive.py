@@ -25,6 +25,8 @@ class Driven:
     """Acknowledged before the end."""
     seconds: float = 0.0
     """Until the end, or until the last acknowledgement where nothing was left to do."""
+    whole: float = 0.0
+    """Seconds with the grace: what the CPU figures are of."""
     times: dict[str, list[float]] = field(default_factory=dict)
     refusals: list[str] = field(default_factory=list)
     given_up: int = 0
@@ -50,13 +52,13 @@ async def _drive(system: System, people: int, tasks: int, seconds: float) -> Dri
     before = sum(seat.client.requests for seat in seats)
     client, server, busy, began = time.process_time(), cpu(system.pids), machine_busy(), time.monotonic()
     last = await _work(seats, driven, notes, until=began + seconds, tasks=tasks)
-    ended = time.monotonic()
+    driven.whole = time.monotonic() - began
     driven.client_cpu = time.process_time() - client
     driven.server_cpu = cpu(system.pids) - server
     driven.other_cpu = max(0.0, machine_busy() - busy - driven.client_cpu - driven.server_cpu)
     driven.requests = sum(seat.client.requests for seat in seats) - before
     driven.memory = memory(system.pids)
-    driven.seconds = min(seconds, (last - began) if len(driven.receipts) >= tasks else ended - began)
+    driven.seconds = min(seconds, (last - began) if len(driven.receipts) >= tasks else driven.whole)
     driven.times = notes.times
     for seat in seats:
         seat.client.close()

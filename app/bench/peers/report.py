@@ -22,7 +22,7 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 def _speed(groups: dict[tuple[int, str], list[Round]]) -> str:
     head = (
-        *("people", "system", "labels/s (each round)", "next p50 / p95, ms", "submit p50 / p95, ms"),
+        *("people", "system", "labels/s (each round)", "kept/s", "next p50 / p95, ms", "submit p50 / p95, ms"),
         *("server CPU, ms a label", "client CPU, ms a request", "others' CPU", "memory, MiB"),
     )
     rows = (
@@ -30,6 +30,7 @@ def _speed(groups: dict[tuple[int, str], list[Round]]) -> str:
             str(people),
             system,
             f"{_middle(rounds, 'labels_per_second'):.1f} ({', '.join(_rates(rounds))})",
+            f"{_middle(rounds, 'kept_per_second'):.1f}",
             _both(rounds, "next_ms"),
             _both(rounds, "submit_ms"),
             f"{_middle(rounds, 'server_ms_per_label'):.1f}",
@@ -68,7 +69,7 @@ def _ratios(groups: dict[tuple[int, str], list[Round]]) -> str:
             (
                 str(people),
                 system,
-                _times(_middle(ours, "labels_per_second"), _middle(rounds, "labels_per_second")),
+                _times(_middle(ours, "kept_per_second"), _middle(rounds, "kept_per_second")),
                 _times(_waited(rounds), _waited(ours)),
             )
         )

@@ -96,10 +96,11 @@ def one_round(system: System, pairs: list[Pair], people: int, seconds: float, di
 
 def figures(driven: Driven, kept: Balance) -> dict[str, Any]:
     """One round as JSON."""
-    wall = driven.seconds or 1.0
-    cores = os.cpu_count() or 1
+    rate = driven.in_time / (driven.seconds or 1.0)
+    cores = (os.cpu_count() or 1) * (driven.whole or 1.0)
     return {
-        "labels_per_second": driven.in_time / wall,
+        "labels_per_second": rate,
+        "kept_per_second": rate * (1 - kept.lost / max(1, kept.acknowledged)),
         "next_ms": _spread(driven.times.get("next", [])),
         "submit_ms": _spread(driven.times.get("submit", [])),
         **asdict(kept),
@@ -110,9 +111,9 @@ def figures(driven: Driven, kept: Balance) -> dict[str, Any]:
         "seconds": driven.seconds,
         "requests": driven.requests,
         "client_ms_per_request": 1000 * driven.client_cpu / max(1, driven.requests),
-        "client_cores": driven.client_cpu / wall,
+        "client_share": driven.client_cpu / cores,
         "server_ms_per_label": 1000 * driven.server_cpu / max(1, len(driven.receipts)),
-        "other_share": driven.other_cpu / wall / cores,
+        "other_share": driven.other_cpu / cores,
         "memory_mib": driven.memory,
     }
 
