@@ -188,6 +188,10 @@ def test_a_plan_that_makes_no_sense_names_its_option(changes: dict[str, Any], fi
     assert refused.value.problems[0].field == field
 
 
+def test_a_round_has_no_more_tasks_than_people_can_be_dealt() -> None:
+    assert [plan(tasks=6000).tasks_for(people) for people in (1, 10, 50)] == [400, 4000, 6000]
+
+
 def test_an_environment_is_kept_and_a_strange_directory_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     with pytest.raises(InvalidInput, match="without tool"):

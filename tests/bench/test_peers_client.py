@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from app.bench.peers.client import Client, Refused, checked
+from app.bench.peers.palate import PalateSeat
+from app.bench.peers.system import Notes
 
 Talk = Callable[[Client], Awaitable[None]]
 
@@ -126,3 +128,43 @@ def test_nobody_there_is_a_refusal() -> None:
 
     with pytest.raises(Refused, match="GET /"):
         asyncio.run(then())
+
+
+def seated(client: Client) -> PalateSeat:
+    seat = PalateSeat(client)
+    seat.csrf, seat.ready = "token", [("key-1", "lease-1"), ("key-2", "lease-2")]
+    return seat
+
+
+def test_what_was_acknowledged_counts_even_when_the_next_task_does_not_come() -> None:
+    notes = Notes()
+
+    async def then(client: Client) -> None:
+        seat = seated(client)
+        with pytest.raises(Refused, match="HTTP 503"):
+            await seat.step(notes)
+        assert await seat.step(notes)
+        assert not await seat.step(notes)
+
+    busy, none = answer(b"", status="503 Busy"), answer(b"", status="204 No Content")
+    heard = talk([answer(b"{}"), busy, answer(b"{}"), none, none], then)
+    assert notes.receipts == ["key-1", "key-2"]
+    assert (len(notes.times["submit"]), len(notes.times["next"])) == (2, 1)
+    assert b"key=key-1&token=lease-1&choice=a" in heard[1]
+    assert heard[2].startswith(b"GET /projects/peers/label/next?have=key-2 ")
+
+
+def test_an_answer_is_sent_again_after_an_error_and_dropped_where_that_is_no_use() -> None:
+    notes = Notes()
+
+    async def then(client: Client) -> None:
+        seat = seated(client)
+        for _ in range(2):
+            with pytest.raises(Refused):
+                await seat.step(notes)
+        assert await seat.step(notes)
+
+    gone, error = answer(b"", status="409 Conflict"), answer(b"", status="500 Error")
+    heard = talk([error, gone, answer(b"{}"), answer(b"", status="204 No Content")], then)
+    assert [b"key=key-1" in head for head in heard[1:4]] == [True, True, False]
+    assert notes.receipts == ["key-2"]

@@ -14,7 +14,8 @@ from app.core.settings import ROOT, Settings
 def peers(  # noqa: PLR0917  options of a command, named by who types them
     systems: Annotated[str, typer.Option("--with", help="Which ones, with commas.")] = ",".join(NAMES),
     people: Annotated[str, typer.Option(help="How many at once, with commas: a round for each.")] = "1,10,50",
-    tasks: Annotated[int, typer.Option(min=1, help="Tasks in each round; each wants one answer.")] = 10_000,
+    tasks: Annotated[int, typer.Option(min=1, help="Most tasks of a round; each wants one answer.")] = 6000,
+    each: Annotated[int, typer.Option(min=1, help="Most tasks of a round for each person.")] = 400,
     seconds: Annotated[float, typer.Option(min=1, help="How long a round is, if the tasks last.")] = 30,
     repetitions: Annotated[int, typer.Option(min=1, help="How often all of it; every other time backwards.")] = 2,
     pairs: Annotated[Path | None, typer.Option(help="A PandaLM test set; texts of our own without.")] = None,
@@ -31,6 +32,7 @@ def peers(  # noqa: PLR0917  options of a command, named by who types them
         systems=tuple(systems.split(",")),
         people=tuple(_numbers(people)),
         tasks=tasks,
+        each=each,
         seconds=seconds,
         repetitions=repetitions,
         pairs=pairs,

@@ -51,39 +51,35 @@ async def _drive(system: System, people: int, tasks: int, seconds: float) -> Dri
     driven, notes = Driven(), Notes()
     before = sum(seat.client.requests for seat in seats)
     client, server, busy, began = time.process_time(), cpu(system.pids), machine_busy(), time.monotonic()
-    last = await _work(seats, driven, notes, until=began + seconds, tasks=tasks)
+    until = began + seconds
+    await _work(seats, driven, notes, until=until, tasks=tasks)
     driven.whole = time.monotonic() - began
     driven.client_cpu = time.process_time() - client
     driven.server_cpu = cpu(system.pids) - server
     driven.other_cpu = max(0.0, machine_busy() - busy - driven.client_cpu - driven.server_cpu)
     driven.requests = sum(seat.client.requests for seat in seats) - before
     driven.memory = memory(system.pids)
-    driven.seconds = min(seconds, (last - began) if len(driven.receipts) >= tasks else driven.whole)
-    driven.times = notes.times
+    driven.receipts, driven.times = notes.receipts, notes.times
+    driven.in_time = sum(at <= until for at in notes.told_at)
+    done = len(notes.receipts) >= tasks
+    driven.seconds = min(seconds, notes.told_at[-1] - began if done else driven.whole)
     for seat in seats:
         seat.client.close()
     return driven
 
 
-async def _work(seats: Sequence[Seat], driven: Driven, notes: Notes, *, until: float, tasks: int) -> float:
-    """All people at once. Returns when the last acknowledgement came."""
-    last = time.monotonic()
+async def _work(seats: Sequence[Seat], driven: Driven, notes: Notes, *, until: float, tasks: int) -> None:
+    """All people at once, until the time is over or as many answers are acknowledged as are wanted."""
 
     async def work(seat: Seat) -> None:
-        nonlocal last
-        while time.monotonic() < until and len(driven.receipts) < tasks:
+        while time.monotonic() < until and len(notes.receipts) < tasks:
             try:
-                receipt = await seat.step(notes)
+                busy = await seat.step(notes)
             except Refused as error:
                 driven.refusals.append(str(error))
+                busy = False
+            if not busy:
                 await asyncio.sleep(AGAIN)
-                continue
-            if receipt is None:
-                await asyncio.sleep(AGAIN)
-                continue
-            driven.receipts.append(receipt)
-            last = time.monotonic()
-            driven.in_time += last <= until
 
     working = [asyncio.create_task(work(seat)) for seat in seats]
     _, late = await asyncio.wait(working, timeout=until + GRACE - time.monotonic())
@@ -94,4 +90,3 @@ async def _work(seats: Sequence[Seat], driven: Driven, notes: Notes, *, until: f
             driven.given_up += 1
         elif isinstance(result, BaseException):
             raise result
-    return last

@@ -33,19 +33,20 @@ class FeedloopSeat(Seat):
     session: str
     task: str | None = None
 
-    async def step(self, notes: Notes) -> str | None:
+    async def step(self, notes: Notes) -> bool:
         """Two requests."""
         if self.task is None:
             with notes.timed("next"):
                 pair = checked(await self.client.get(f"/api/pending?session_id={self.session}"), 200).json()
             if pair is None:
-                return None
+                return False
             self.task = str(pair["id"])
         said = {"comparison_id": self.task, "chosen_side": "left"}
         with notes.timed("submit"):
             checked(await self.client.post_json("/api/feedback", said), 200)
-        receipt, self.task = self.task, None
-        return receipt
+        notes.told(self.task)
+        self.task = None
+        return True
 
 
 class Feedloop(Peer):

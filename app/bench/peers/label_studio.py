@@ -30,15 +30,13 @@ class LabelStudioSeat(Seat):
     project: int
     task: int | None = None
 
-    async def step(self, notes: Notes) -> str | None:
+    async def step(self, notes: Notes) -> bool:
         """Two requests, as its page makes them; drafts, which the page also saves while one thinks, are left out."""
         if self.task is None:
             with notes.timed("next"):
                 answer = checked(await self.client.get(f"/api/projects/{self.project}/next"), 200, 404)
             if answer.status == 404:
-                return (
-                    None  # "There are still some tasks to complete for the user, but they seem to be locked", or none
-                )
+                return False  # none is left, or "they seem to be locked by another user(s)"
             self.task = int(answer.json()["id"])
         said = {"result": [CHOICE], "lead_time": 1.0}
         path = f"/api/tasks/{self.task}/annotations?project={self.project}"
@@ -48,7 +46,8 @@ class LabelStudioSeat(Seat):
                 self.task = None  # not to be repeated
             checked(answer, 201)
         self.task = None
-        return str(answer.json()["id"])
+        notes.told(str(answer.json()["id"]))
+        return True
 
 
 class LabelStudio(Peer):

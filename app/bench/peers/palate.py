@@ -31,6 +31,8 @@ from app.projects.service import create_project
 
 SLUG = "peers"
 BASE = f"/projects/{SLUG}/label"
+FINAL = (404, 409, 422)
+"""No repeat would change it: the page drops the task."""
 CSRF = re.compile(r'<meta name="csrf-token" content="([^"]+)"')
 FORM_CSRF = re.compile(r'name="csrf_token" value="([^"]+)"')
 FORM = re.compile(
@@ -51,26 +53,30 @@ class PalateSeat(Seat):
         assert token is not None  # noqa: S101  every page has it
         self.csrf, self.ready = unescape(token[1]), FORM.findall(page)
 
-    async def step(self, notes: Notes) -> str | None:
+    async def step(self, notes: Notes) -> bool:
         """One key."""
         return await palate_step(self, notes)
 
 
-async def palate_step(seat: PalateSeat, notes: Notes) -> str | None:
+async def palate_step(seat: PalateSeat, notes: Notes) -> bool:
     """Send the answer to the task on the screen, then fetch the one after the next, which is shown already."""
     if not seat.ready:
         await _fetch(seat)
         if not seat.ready:
-            return None
+            return False
     key, token = seat.ready[0]
     fields = {"key": key, "token": token, "choice": "a", "active_ms": "1000", "input_method": "key"}
     headers = {"Accept": "application/json", "X-CSRF-Token": seat.csrf}
     with notes.timed("submit"):
-        checked(await seat.client.post_form(f"{BASE}/answer", fields, headers), 200)
+        answer = await seat.client.post_form(f"{BASE}/answer", fields, headers)
+        if answer.status in FINAL:
+            del seat.ready[0]
+        checked(answer, 200)
+    notes.told(key)
     del seat.ready[0]
     with notes.timed("next"):
         await _fetch(seat)
-    return key
+    return True
 
 
 async def _fetch(seat: PalateSeat) -> None:

@@ -22,10 +22,10 @@ class PotatoSeat(Seat):
     task: str | None = None
     sent = False
 
-    async def step(self, notes: Notes) -> str | None:
+    async def step(self, notes: Notes) -> bool:
         """Save the answer (submit), then move and reload (next), which is what its page does after one arrow key."""
         if self.task is None:
-            return None
+            return False
         if not self.sent:
             said = {
                 "instance_id": self.task,
@@ -39,14 +39,14 @@ class PotatoSeat(Seat):
                 if answer.json().get("status") != "success":
                     raise Refused(answer.text[:200])
             self.sent = True
-        receipt = f"{self.task} {self.person}"
+            notes.told(f"{self.task} {self.person}")
         with notes.timed("next"):
             move = {"action": "next_instance", "instance_id": self.task}
             checked(await self.client.post_json("/annotate", move, PAGE_MOVES), 200, 302)
             found = INSTANCE.search(checked(await self.client.get("/annotate"), 200).text)
         self.task = found[1] if found and found[1] != self.task else None
         self.sent = False
-        return receipt
+        return True
 
 
 class Potato(Peer):

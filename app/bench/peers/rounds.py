@@ -38,12 +38,19 @@ class Plan:
     systems: tuple[str, ...]
     people: tuple[int, ...]
     tasks: int
+    """Most tasks of a round."""
     seconds: float
     repetitions: int
     pairs: Path | None
     environments: Path
     """Holds a virtual environment for each peer, by its name; made where missing."""
+    each: int = 400
+    """Most tasks of a round for each person: some systems deal them in advance, and many slow them down."""
     web_workers: int = 1
+
+    def tasks_for(self, people: int) -> int:
+        """How many tasks a round with this many people has."""
+        return min(self.tasks, self.each * people)
 
     def validate(self) -> None:
         """Raises InvalidInput."""
@@ -73,8 +80,16 @@ def run(plan: Plan, say: Say) -> dict[str, Any]:
             for people in plan.people:
                 for system in systems if repetition % 2 == 0 else systems[::-1]:
                     directory = Path(tempfile.mkdtemp(prefix=f"{system.name}-", dir=home))
-                    found = one_round(system, pairs, people, plan.seconds, directory)
-                    rounds.append({"repetition": repetition + 1, "people": people, "system": system.name} | found)
+                    found = one_round(system, pairs[: plan.tasks_for(people)], people, plan.seconds, directory)
+                    rounds.append(
+                        {
+                            "repetition": repetition + 1,
+                            "people": people,
+                            "tasks": plan.tasks_for(people),
+                            "system": system.name,
+                        }
+                        | found
+                    )
                     say(f"{people} people at {system.name}: {_briefly(found)}")
                     shutil.rmtree(directory, ignore_errors=True)
     finally:

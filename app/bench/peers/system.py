@@ -18,10 +18,18 @@ Say = Callable[[str], None]
 
 
 class Notes:
-    """Milliseconds of each request, by what it was for."""
+    """What all people of a round saw: milliseconds of each request, by what it was for, and every acknowledgement."""
 
     def __init__(self) -> None:
         self.times: dict[str, list[float]] = {"next": [], "submit": []}
+        self.receipts: list[str] = []
+        self.told_at: list[float] = []
+        """When each receipt came (time.monotonic)."""
+
+    def told(self, receipt: str) -> None:
+        """An answer was acknowledged; whatever fails from here on, this was said."""
+        self.receipts.append(receipt)
+        self.told_at.append(time.monotonic())
 
     @contextmanager
     def timed(self, kind: str) -> Iterator[None]:
@@ -38,8 +46,8 @@ class Seat(ABC):
         self.client = client
 
     @abstractmethod
-    async def step(self, notes: Notes) -> str | None:
-        """Have a task and answer it. Returns the receipt; None where there is no task. Raises Refused.
+    async def step(self, notes: Notes) -> bool:
+        """Have a task and answer it. False where there is no task. Raises Refused.
 
         After Refused the same task is answered again, as somebody does who sees an error.
         """
