@@ -1,6 +1,7 @@
 """The load generator's HTTP, against servers that answer in every way that the real ones do."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -151,6 +152,7 @@ def test_what_was_acknowledged_counts_even_when_the_next_task_does_not_come() ->
     assert notes.receipts == ["key-1", "key-2"]
     assert (len(notes.times["submit"]), len(notes.times["next"])) == (2, 1)
     assert b"key=key-1&token=lease-1&choice=a" in heard[1]
+    assert heard[1].endswith(b"&have=key-2&have=key-1")
     assert heard[2].startswith(b"GET /projects/peers/label/next?have=key-2 ")
 
 
@@ -167,4 +169,19 @@ def test_an_answer_is_sent_again_after_an_error_and_dropped_where_that_is_no_use
     gone, error = answer(b"", status="409 Conflict"), answer(b"", status="500 Error")
     heard = talk([error, gone, answer(b"{}"), answer(b"", status="204 No Content")], then)
     assert [b"key=key-1" in head for head in heard[1:4]] == [True, True, False]
+    assert [b"have=" in head for head in heard[1:4]] == [True, False, True]
     assert notes.receipts == ["key-2"]
+
+
+def test_the_next_task_may_come_with_the_acknowledgement() -> None:
+    notes = Notes()
+    form = '<input type="hidden" name="key" value="key-3">\n<input type="hidden" name="token" value="lease-3">'
+
+    async def then(client: Client) -> None:
+        seat = seated(client)
+        assert await seat.step(notes)
+        assert seat.ready == [("key-2", "lease-2"), ("key-3", "lease-3")]
+
+    heard = talk([answer(json.dumps({"next": form}).encode())], then)
+    assert len(heard) == 2
+    assert notes.times["next"] == []

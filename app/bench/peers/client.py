@@ -5,7 +5,7 @@ httpx was measured at ten times the CPU for each request. The same client drives
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
@@ -76,7 +76,9 @@ class Client:
             answer = await self.send("GET", f"{goal.path}?{goal.query}" if goal.query else goal.path, headers=headers)
         return answer
 
-    async def post_form(self, path: str, fields: Mapping[str, str], headers: Mapping[str, str] | None = None) -> Answer:
+    async def post_form(
+        self, path: str, fields: Mapping[str, str] | Sequence[tuple[str, str]], headers: Mapping[str, str] | None = None
+    ) -> Answer:
         """Send a form. Redirects are not followed: they say that it was taken."""
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
         return await self.send("POST", path, body=urlencode(fields).encode(), headers={**kind, **(headers or {})})

@@ -1,4 +1,4 @@
-"""Palate, driven as its label page does it: the page once, then each answer, and one task fetched ahead."""
+"""Palate, driven as its label page does it: the page once, then each answer, which brings a task ahead."""
 
 import json
 import re
@@ -31,6 +31,8 @@ from app.projects.service import create_project
 
 SLUG = "peers"
 BASE = f"/projects/{SLUG}/label"
+ON_PAGE = 2
+"""The task on the screen, and one ahead."""
 FINAL = (404, 409, 422)
 """No repeat would change it: the page drops the task."""
 CSRF = re.compile(r'<meta name="csrf-token" content="([^"]+)"')
@@ -45,6 +47,8 @@ class PalateSeat(Seat):
 
     ready: list[tuple[str, str]]
     csrf: str
+    tried = ""
+    """The key of the answer that was sent last."""
 
     async def open(self) -> None:
         """Load the page, which brings its first task and the next one."""
@@ -59,13 +63,19 @@ class PalateSeat(Seat):
 
 
 async def palate_step(seat: PalateSeat, notes: Notes) -> bool:
-    """Send the answer to the task on the screen, then fetch the one after the next, which is shown already."""
+    """Send the answer to the task on the screen. The task after the one that follows comes with the acknowledgement.
+
+    An answer that is sent again asks for nothing more, and where no task came along, the page asks for one.
+    """
     if not seat.ready:
         await _fetch(seat)
         if not seat.ready:
             return False
     key, token = seat.ready[0]
-    fields = {"key": key, "token": token, "choice": "a", "active_ms": "1000", "input_method": "key"}
+    fields = [("key", key), ("token", token), ("choice", "a"), ("active_ms", "1000"), ("input_method", "key")]
+    if key != seat.tried:
+        fields += [("have", other) for other, _ in seat.ready[1:]] + [("have", key)]
+    seat.tried = key
     headers = {"Accept": "application/json", "X-CSRF-Token": seat.csrf}
     with notes.timed("submit"):
         answer = await seat.client.post_form(f"{BASE}/answer", fields, headers)
@@ -74,8 +84,10 @@ async def palate_step(seat: PalateSeat, notes: Notes) -> bool:
         checked(answer, 200)
     notes.told(key)
     del seat.ready[0]
-    with notes.timed("next"):
-        await _fetch(seat)
+    seat.ready += FORM.findall(answer.json().get("next") or "")
+    if len(seat.ready) < ON_PAGE:
+        with notes.timed("next"):
+            await _fetch(seat)
     return True
 
 
