@@ -1,5 +1,7 @@
 """`palate bench peers`."""
 
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -39,6 +41,7 @@ def peers(  # noqa: PLR0917  options of a command, named by who types them
         environments=environments or Settings().home / "cache/peers",
         web_workers=web_workers,
     )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server is left behind
     found = run(plan, typer.echo)
     store(found, output)
     typer.echo(report(found))
