@@ -69,7 +69,7 @@ _PARTS = (
     .scalar_subquery()
 )
 _SERVED = (
-    select(Prompt.messages, Protocol.fields, Guideline.version, _PARTS)
+    select(Prompt.messages, Prompt.sensitive, Protocol.fields, Guideline.version, _PARTS)
     .select_from(Task)
     .join(Prompt, Prompt.id == Task.prompt_id)
     .join(Protocol, Protocol.id == Task.protocol_id)
@@ -81,7 +81,7 @@ _SERVED = (
 def served(db: Session, assignment: Assignment) -> Served:
     """The task of an assignment, in its display order."""
     which = {"task": assignment.task_id, "guideline": assignment.guideline_id}
-    messages, fields, version, parts = db.execute(_SERVED, which).one()
+    messages, sensitive, fields, version, parts = db.execute(_SERVED, which).one()
     texts = _joined(parts or [])
     return Served(
         key=assignment.idempotency_key,
@@ -91,7 +91,7 @@ def served(db: Session, assignment: Assignment) -> Served:
         fields=parse_protocol(fields),
         guideline_version=version,
         lease_until=assignment.lease_until,
-        sensitive=is_sensitive(db.get_one(Project, assignment.project_id), prompt.sensitive),
+        sensitive=is_sensitive(db.get_one(Project, assignment.project_id), sensitive),
     )
 
 
