@@ -133,11 +133,11 @@ def test_what_was_read_is_kept_in_the_order_of_the_task(browser: TestClient, db:
         db.commit()
         sent = {**form, "choice": "a", **({} if slots is None else {"seen": slots})}
         assert browser.post("/projects/everyday/label/answer", data=sent, headers=JSON).status_code == 200
-        db.rollback()
+        db.expire_all()
         kept = db.scalars(select(Assignment).where(Assignment.idempotency_key == form["key"])).one()
         assert kept.seen_to_end == positions
         browser.post("/projects/everyday/label/undo", data=form)
-        db.rollback()
+        db.expire_all()
         assert db.get_one(Assignment, kept.id).seen_to_end is None, "taken back, so it is read anew"
 
 
