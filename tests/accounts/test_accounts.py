@@ -323,4 +323,4 @@ def test_keys_of_ones_own_are_checked_on_the_server(client: TestClient, db: Sess
     assert (kept["own"]["skip"], kept["own"]["9"], kept["own"]["undo"]) == ("", "q", "z")
     post(client, "/settings", page="/settings", name="Kim", theme="dark")
     db.expire_all()
-    assert db.get_one(User, user.id).preferences == {**kept, "theme": "dark", "face": "serif", "size": 17}
+    assert db.get_one(User, user.id).preferences == {**kept, "theme": "dark"}
