@@ -23,6 +23,7 @@ COPY app app
 COPY migrations migrations
 COPY templates templates
 COPY static static
+COPY locale locale
 USER palate
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s \

@@ -24,6 +24,7 @@ ELSEWHERE = {
     "simulate": "app.simulation.commands",
     "bench": "app.bench.commands",
     "user": "app.accounts.commands",
+    "words": "app.catalogues",
 }
 """Commands of other modules: each has a Typer named `commands` that holds them. Imported when asked for."""
 

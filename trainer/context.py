@@ -14,6 +14,8 @@ from trainer.modeling import Trunk
 class RecipeError(AppError):
     """The training cannot go on."""
 
+    words = "The training cannot go on."
+
 
 @dataclass(frozen=True)
 class Context:

@@ -26,6 +26,8 @@ from trainer.logprobs import masked_logprobs
 class BadAdapter(AppError):
     """The weights of this adapter do not fit the model."""
 
+    words = "The weights of this adapter do not fit the model."
+
 
 class Selection:
     """Which adapter computes now. One object, shared by all layers of a trunk, written by one thread only."""

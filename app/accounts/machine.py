@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.core.people import public_address
 from app.core.records import WorkerState
 from app.core.settings import Settings
+from app.core.words import gettext
 
 FRESH = timedelta(seconds=60)
 LEAST_FREE = 5 * 10**9
@@ -32,12 +33,17 @@ def machine(db: Session, settings: Settings) -> list[Check]:
     home = settings.home if settings.home.exists() else settings.home.parent
     free = shutil.disk_usage(home if home.exists() else "/").free
     version = str(db.scalar(text("show server_version"))).split()[0]
+    only_here = gettext("Only this machine reaches it.") if local else ""
     return [
-        Check("Database", True, f"Postgres {version}, ready"),
-        _process(db, "policy", "Model", f"{settings.base_model}, ready"),
-        _process(db, "trainer", "Trainer", "Ready"),
-        Check("Address", not local, f"{address}. " + ("Only this machine reaches it." if local else "")),
-        Check("Disk", free >= LEAST_FREE, f"{free / 10**9:.0f} GB free. A round needs about 2 GB."),
+        Check(gettext("Database"), True, gettext("Postgres %(version)s, ready", version=version)),
+        _process(db, "policy", gettext("Model"), gettext("%(model)s, ready", model=settings.base_model)),
+        _process(db, "trainer", gettext("Trainer"), gettext("Ready")),
+        Check(gettext("Address"), not local, f"{address}. {only_here}"),
+        Check(
+            gettext("Disk"),
+            free >= LEAST_FREE,
+            gettext("%(n)s GB free. A round needs about 2 GB.", n=f"{free / 10**9:.0f}"),
+        ),
     ]
 
 
@@ -46,4 +52,4 @@ def _process(db: Session, process: str, name: str, words: str) -> Check:
     alive = db.scalar(
         select(WorkerState.name).where(WorkerState.name.startswith(process), WorkerState.seen_at > func.now() - FRESH)
     )
-    return Check(name, alive is not None, words if alive else "Starting, or not running yet")
+    return Check(name, alive is not None, words if alive else gettext("Starting, or not running yet"))

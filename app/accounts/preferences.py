@@ -3,36 +3,47 @@
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from app.core.errors import InvalidInput, Problem
 from app.core.keys import CHOOSABLE, LAYOUTS, own_map, read_own
+from app.core.words import N_, gettext
+from app.web.words import languages, names
 
-THEMES = [("auto", "As the system"), ("light", "Light"), ("dark", "Dark")]
-FACES = [("serif", "Serif"), ("sans", "Sans"), ("system", "System")]
+THEMES = [("auto", N_("As the system")), ("light", N_("Light")), ("dark", N_("Dark"))]
+FACES = [("serif", N_("Serif")), ("sans", N_("Sans")), ("system", N_("System"))]
 KEYS = LAYOUTS
 SENDING = [
-    ("project", "As the project has it"),
-    ("one", "One key sends"),
-    ("ask", "Ask before sending"),
+    ("project", N_("As the project has it")),
+    ("one", N_("One key sends")),
+    ("ask", N_("Ask before sending")),
 ]
 SENSITIVE = [
-    ("blur", "Hide until I ask for them"),
-    ("show", "Show"),
-    ("never", "Give me no such tasks"),
+    ("blur", N_("Hide until I ask for them")),
+    ("show", N_("Show")),
+    ("never", N_("Give me no such tasks")),
 ]
-WORDS = {"size": "A size from 15 to 22.", "break_minutes": "Minutes from 0 to 240. 0 for none."}
+WORDS = {"size": N_("A size from 15 to 22."), "break_minutes": N_("Minutes from 0 to 240. 0 for none.")}
 OWN = "own."
 """How the inputs of the own layout are named: own.undo."""
 
 
 class Look(BaseModel):
-    """Theme of all pages; face and size (px) of what is judged; what becomes of sensitive texts."""
+    """Language and theme of all pages; face and size (px) of what is judged; what becomes of sensitive texts."""
 
+    language: str = ""
+    """Its code; empty: as the browser asks."""
     theme: Literal["auto", "light", "dark"] = "auto"
     face: Literal["serif", "sans", "system"] = "serif"
     size: int = Field(17, ge=15, le=22)
     sensitive: Literal["blur", "show", "never"] = "blur"
+
+    @field_validator("language")
+    @classmethod
+    def _known(cls, code: str) -> str:
+        if code and code not in languages():
+            raise ValueError
+        return code
 
 
 class Hands(BaseModel):
@@ -77,10 +88,15 @@ def stored(kind: type[Part], preferences: Mapping[str, Any]) -> Part:
         return kind()
 
 
+def language_choices() -> list[tuple[str, str]]:
+    """The languages that there are, each in its own words, after "as the browser asks"."""
+    return [("", gettext("As the browser asks")), *names()]
+
+
 def own_keys(hands: Hands, sent: Mapping[str, str] | None = None) -> list[tuple[str, str, str]]:
     """Rows of the table of own keys: input, words, key. `sent` is a form that came back with mistakes."""
     keys = own_map(hands.own)
-    return [(OWN + c.name, c.words, (sent or {}).get(OWN + c.name, keys.get(c.name, ""))) for c in CHOOSABLE]
+    return [(OWN + c.name, c.said, (sent or {}).get(OWN + c.name, keys.get(c.name, ""))) for c in CHOOSABLE]
 
 
 def _read(kind: type[Part], values: Mapping[str, Any], problems: list[Problem]) -> Part:
@@ -88,7 +104,10 @@ def _read(kind: type[Part], values: Mapping[str, Any], problems: list[Problem]) 
         read = kind.model_validate(values)
     except ValidationError as error:
         wrong = {str(one["loc"][0]) for one in error.errors()}
-        problems = [*(Problem(name, WORDS.get(name, "Choose one of these.")) for name in sorted(wrong)), *problems]
+        problems = [
+            *(Problem(name, gettext(WORDS.get(name, N_("Choose one of these.")))) for name in sorted(wrong)),
+            *problems,
+        ]
     if problems:
         raise InvalidInput(problems)
     return read

@@ -13,6 +13,7 @@ from app.accounts.machine import machine
 from app.accounts.settings_routes import router as settings_router
 from app.core.errors import InvalidInput, Problem, TooMany
 from app.core.records import User
+from app.core.words import N_, gettext
 from app.web.dependencies import current_user, public, visitor
 from app.web.errors import messages
 from app.web.flash import say
@@ -31,7 +32,7 @@ class NewAccount(BaseModel):
     start: str = "demo"
 
 
-MISMATCH = "E-mail and password do not match."
+MISMATCH = N_("E-mail and password do not match.")
 router = APIRouter()
 router.include_router(settings_router)
 Text = Annotated[str, Form()]
@@ -64,8 +65,8 @@ def sign_in(request: Request, email: Text = "", password: Text = "", next: Text 
             return _sign_in(request, 429, goal=goal, email=email, error=str(error), wait=error.retry_after)
     if not passwords.matches(tried.password_hash, password[: passwords.MOST]):
         if wants_json(request):
-            raise InvalidInput([Problem("password", MISMATCH)], MISMATCH)
-        return _sign_in(request, 422, goal=goal, email=email, error=MISMATCH)
+            raise InvalidInput([Problem("password", gettext(MISMATCH))], gettext(MISMATCH))
+        return _sign_in(request, 422, goal=goal, email=email, error=gettext(MISMATCH))
     response = see_other(request, goal)
     with request.app.state.uow() as db:
         user = service.finish_sign_in(db, tried, password)
@@ -80,7 +81,7 @@ def sign_out(request: Request) -> Response:
     response = see_other(request, "/sign-in")
     with request.app.state.uow() as db:
         end_session(db, request, response)
-    return say(request, response, "You are signed out.")
+    return say(request, response, gettext("You are signed out."))
 
 
 @router.get("/welcome/{token}")
@@ -150,7 +151,11 @@ def join(request: Request, token: str) -> Response:
         invite = service.invite_for(db, token, first=False)
         project = service.invited_to(db, invite)
         service.accept(db, invite, user)
-    return say(request, see_other(request, f"/projects/{project.slug}"), f"You joined {project.name}.")
+    return say(
+        request,
+        see_other(request, f"/projects/{project.slug}"),
+        gettext("You joined %(project)s.", project=project.name),
+    )
 
 
 def _here(request: Request, user: User | None, token: str, signed: Response | None = None) -> Response:

@@ -10,6 +10,7 @@ from app.core.errors import Conflict, InvalidInput, NotFound, Problem
 from app.core.people import make_invite, normal_email, open_invite, public_address, use_invite
 from app.core.records import Invite, Project, User, record
 from app.core.settings import Settings
+from app.core.words import gettext
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def invite_for(db: Session, token: str, *, first: bool) -> Invite:
     """The open invite of a link: to own the installation (`first`) or to join a project. Raises NotFound."""
     invite = open_invite(db, token)
     if invite is None or (invite.project_id is None) != first:
-        raise NotFound("This link was used before or is too old. Ask whoever sent it for a new one.")
+        raise NotFound(gettext("This link was used before or is too old. Ask whoever sent it for a new one."))
     return invite
 
 
@@ -66,7 +67,7 @@ def invited_to(db: Session, invite: Invite) -> Project:
     """The project an invite leads to."""
     project = db.get(Project, invite.project_id) if invite.project_id else None
     if project is None or project.archived_at is not None:
-        raise NotFound("The project of this link is no longer there.")
+        raise NotFound(gettext("The project of this link is no longer there."))
     return project
 
 
@@ -75,7 +76,7 @@ def check_account(name: str, email: str, password: str) -> tuple[str, str]:
     problems: list[Problem] = []
     name = " ".join(name.split())
     if not 1 <= len(name) <= 80:
-        problems.append(Problem("name", "A name has 1 to 80 characters."))
+        problems.append(Problem("name", gettext("A name has 1 to 80 characters.")))
     try:
         email = normal_email(email)
     except InvalidInput as error:
@@ -89,16 +90,16 @@ def check_account(name: str, email: str, password: str) -> tuple[str, str]:
 def password_problems(password: str, field: str) -> list[Problem]:
     """What is wrong with a new password: only its length."""
     if len(password) < passwords.LEAST:
-        return [Problem(field, f"A password has at least {passwords.LEAST} characters.")]
+        return [Problem(field, gettext("A password has at least %(n)s characters.", n=passwords.LEAST))]
     if len(password) > passwords.MOST:
-        return [Problem(field, f"A password has at most {passwords.MOST} characters.")]
+        return [Problem(field, gettext("A password has at most %(n)s characters.", n=passwords.MOST))]
     return []
 
 
 def make_account(db: Session, name: str, email: str, password_hash: str) -> User:
     """A new person. Raises InvalidInput when the e-mail is taken."""
     if db.scalar(select(User.id).where(User.email == email)) is not None:
-        problem = "This e-mail has an account here. Sign in with it, then open the link again."
+        problem = gettext("This e-mail has an account here. Sign in with it, then open the link again.")
         raise InvalidInput([Problem("email", problem)])
     user = User(name=name, email=email, password_hash=password_hash, preferences={})
     db.add(user)
@@ -109,7 +110,7 @@ def make_account(db: Session, name: str, email: str, password_hash: str) -> User
 def accept(db: Session, invite: Invite, user: User) -> None:
     """Spend the invite for this person and write it into the audit log."""
     if invite.project_id is None and has_owner(db):
-        raise Conflict("This installation has an owner by now.")
+        raise Conflict(gettext("This installation has an owner by now."))
     use_invite(db, invite, user)
     record(
         db,
@@ -136,7 +137,7 @@ def disable(db: Session, email: str) -> User:
     """Cut a person off at once; what they answered stays. Raises NotFound."""
     user = db.scalar(select(User).where(User.email == normal_email(email)))
     if user is None:
-        raise NotFound(f"Nobody here has the e-mail {email}.")
+        raise NotFound(gettext("Nobody here has the e-mail %(email)s.", email=email))
     user.disabled_at = db.scalar(select(func.now()))
     record(db, "disabled", f"users:{user.id}")
     return user

@@ -11,6 +11,7 @@ from app.accounts import passwords, preferences, service
 from app.core.errors import InvalidInput, NotFound, Problem, TooMany
 from app.core.records import User
 from app.core.sensitive import avoids, give_back_all
+from app.core.words import gettext, ngettext
 from app.web.dependencies import current_user
 from app.web.errors import messages
 from app.web.flash import say
@@ -18,6 +19,7 @@ from app.web.htmx import see_other
 from app.web.security import client_address
 from app.web.sessions import revoke_sessions, sessions_of, start_session
 from app.web.templating import render
+from app.web.words import speak_with
 
 router = APIRouter(prefix="/settings")
 Text = Annotated[str, Form()]
@@ -39,14 +41,15 @@ def save_settings(request: Request, name: Text = "") -> Response:
         try:
             wanted = preferences.read_look(_posted(request))
             if not 1 <= len(name) <= 80:
-                raise InvalidInput([Problem("name", "A name has 1 to 80 characters.")])
+                raise InvalidInput([Problem("name", gettext("A name has 1 to 80 characters."))])
         except InvalidInput as error:
             return _page(request, db, user, 422, errors=messages(error))
         user.name = name
         user.preferences = {**user.preferences, **wanted.model_dump(exclude_unset=True)}
         if avoids(user):
             give_back_all(db, user)
-    return say(request, see_other(request, "/settings"), "Saved.")
+        speak_with(request.headers.get("accept-language", ""), user.preferences)
+    return say(request, see_other(request, "/settings"), gettext("Saved."))
 
 
 @router.post("/keys")
@@ -60,7 +63,7 @@ def save_keys(request: Request) -> Response:
         except InvalidInput as error:
             return _page(request, db, user, 422, errors=messages(error), sent=sent)
         user.preferences = {**user.preferences, **wanted.model_dump(exclude_unset=True)}
-    return say(request, see_other(request, "/settings"), "Saved.")
+    return say(request, see_other(request, "/settings"), gettext("Saved."))
 
 
 @router.post("/password")
@@ -72,11 +75,13 @@ def change_password(request: Request, current: Text = "", password: Text = "") -
         with request.app.state.uow() as db:
             tried = service.begin_sign_in(db, current_user(request, db).email, client_address(request))
         if not passwords.matches(tried.password_hash, current[: passwords.MOST]):
-            raise InvalidInput([Problem("current", "This is not your present password.")])
+            raise InvalidInput([Problem("current", gettext("This is not your present password."))])
     except (InvalidInput, TooMany) as error:
         return _again(request, error)
     hashed = passwords.hash_password(password)
-    response = say(request, see_other(request, "/settings"), "Your password is changed. Other sessions were ended.")
+    response = say(
+        request, see_other(request, "/settings"), gettext("Your password is changed. Other sessions were ended.")
+    )
     with request.app.state.uow() as db:
         user = service.finish_sign_in(db, tried, current)
         service.change_password(db, user, hashed)
@@ -91,7 +96,7 @@ def end_other_sessions(request: Request) -> Response:
     with request.app.state.uow() as db:
         user = current_user(request, db)
         count = revoke_sessions(db, user.id, keep=request.state.session_id)
-    text = f"{count} other session{'s were' if count != 1 else ' was'} ended."
+    text = ngettext("%(n)s other session was ended.", "%(n)s other sessions were ended.", count)
     return say(request, see_other(request, "/settings"), text)
 
 
@@ -102,7 +107,7 @@ def end_one_session(request: Request, session_id: int) -> Response:
         user = current_user(request, db)
         if not revoke_sessions(db, user.id, only=session_id):
             raise NotFound
-    return say(request, see_other(request, "/settings"), "That session was ended.")
+    return say(request, see_other(request, "/settings"), gettext("That session was ended."))
 
 
 def _posted(request: Request) -> dict[str, str]:

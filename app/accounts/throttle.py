@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.core.errors import TooMany
 from app.core.records import SignInAttempt
+from app.core.words import ngettext
 
 MOST = 10
 WINDOW = timedelta(minutes=5)
@@ -50,5 +51,7 @@ def _refuse(db: Session, key: str) -> None:
     ).one()
     if count >= MOST:
         minutes = max(1, round(float(wait) / 60 + 0.5))
-        text_ = f"Too many tries. Try again in {minutes} minute{'s' if minutes > 1 else ''}."
+        text_ = ngettext(
+            "Too many tries. Try again in %(n)s minute.", "Too many tries. Try again in %(n)s minutes.", minutes
+        )
         raise TooMany(text_, retry_after=max(1, int(wait)))

@@ -38,6 +38,7 @@ from app.core.records import (
 )
 from app.core.splits import text_hash
 from app.core.turns import steps_before, text_identity
+from app.core.words import gettext
 
 Act = Literal["answered", "skipped", "reported"]
 Feedback = Preference | Rating | Demonstration
@@ -153,8 +154,8 @@ def stored(db: Session, assignment: Assignment) -> Outcome:
         said = sentence_for(db, fields_of(db, task), assignment, current(db, assignment))
         return Outcome("answered", said, late=assignment.late, replayed=True)
     if assignment.outcome == "skipped":
-        return Outcome("skipped", "Skipped", late=assignment.late, replayed=True)
-    return Outcome("reported", "Reported", late=assignment.late, replayed=True)
+        return Outcome("skipped", gettext("Skipped"), late=assignment.late, replayed=True)
+    return Outcome("reported", gettext("Reported"), late=assignment.late, replayed=True)
 
 
 def spent(db: Session, user: User, key: UUID) -> Feedback | None:

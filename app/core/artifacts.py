@@ -21,6 +21,8 @@ MANIFEST = "manifest.json"
 class BrokenArtifact(AppError):
     """The files of this artefact are missing or not what was written."""
 
+    words = "The files of this artefact are missing or not what was written."
+
 
 @dataclass(frozen=True)
 class ArtifactStore:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from app.core.errors import Conflict
 from app.core.forms import CriterionSpec, Field
 from app.core.records import Criterion
+from app.core.words import gettext
 
 TRIES = 5
 
@@ -49,4 +50,6 @@ def _one(db: Session, project_id: int, spec: CriterionSpec) -> int:
         if made is not None:
             return made
         # Somebody else made this version at the same moment: theirs may be ours.
-    raise Conflict("Many people answer this form for the first time at once. Nothing was stored; send it again.")
+    raise Conflict(
+        gettext("Many people answer this form for the first time at once. Nothing was stored; send it again.")
+    )

@@ -29,6 +29,7 @@ from app.core.forms import Converse, filled, lead_of, parse_answers, sentence_of
 from app.core.queue import locked
 from app.core.records import Assignment, Project, Rating, Task, User
 from app.core.served import Served, served
+from app.core.words import gettext
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def reopen(db: Session, project: Project, user: User, key: UUID) -> Reopened:
         )
     )
     if assignment is None:
-        raise NotFound("This answer is not yours, or it was taken back.")
+        raise NotFound(gettext("This answer is not yours, or it was taken back."))
     _must_be_answered(db, assignment)
     task = served(db, assignment)
     rows = current(db, assignment)
@@ -79,7 +80,7 @@ def edit(db: Session, user: User, key: UUID, of: UUID, answers: Mapping[str, Any
         return before
     _must_be_answered(db, assignment)
     if db.scalar(select(Assignment.id).where(Assignment.idempotency_key == key)) is not None:
-        raise InvalidInput([Problem("key", "This is the key of a task, not of a change.")])
+        raise InvalidInput([Problem("key", gettext("This is the key of a task, not of a change."))])
     task = served(db, assignment)
     drafts = parse_answers(task.fields, answers, task.answers)
     old = {_place(row): row for row in current(db, assignment)}
@@ -101,10 +102,10 @@ def _place(row: Feedback) -> Hashable:
 
 def _must_be_answered(db: Session, assignment: Assignment) -> None:
     if assignment.outcome != "answered":
-        raise Conflict("This task holds no answer of yours that could be changed.")
+        raise Conflict(gettext("This task holds no answer of yours that could be changed."))
     task = db.get_one(Task, assignment.task_id)
     if task.parent_id is not None or isinstance(lead_of(fields_of(db, task)), Converse):
-        raise Conflict("A talk went on with this answer. Undo takes back its newest choice; older ones stay.")
+        raise Conflict(gettext("A talk went on with this answer. Undo takes back its newest choice; older ones stay."))
 
 
 def _earlier(db: Session, user: User, key: UUID) -> Outcome | None:

@@ -3,47 +3,57 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.core.words import N_, gettext
+
 
 class AppError(Exception):
-    """Something went wrong on our side."""
+    """Something that a person meets. Without a message the class has one; either is in their language by now."""
 
+    words = N_("Something went wrong on our side.")
     status = 500
 
     def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or type(self).__doc__ or "")
+        super().__init__(message or gettext(self.words))
 
 
 class BadConfiguration(AppError):
     """The configuration cannot work."""
 
+    words = N_("The configuration cannot work.")
+
 
 class NotFound(AppError):
-    """There is nothing at this address, or it is not yours to see."""
+    """Nothing is there, or nothing of theirs."""
 
+    words = N_("There is nothing at this address, or it is not yours to see.")
     status = 404
 
 
 class Forbidden(AppError):
-    """This page is for other roles of this project."""
+    """Their role may not."""
 
+    words = N_("This page is for other roles of this project.")
     status = 403
 
 
 class SignInNeeded(AppError):
-    """Sign in to go on."""
+    """Nobody is signed in."""
 
+    words = N_("Sign in to go on.")
     status = 401
 
 
 class Conflict(AppError):
-    """Somebody was faster: look at the newest state and try again."""
+    """The state changed meanwhile."""
 
+    words = N_("Somebody was faster: look at the newest state and try again.")
     status = 409
 
 
 class TooMany(AppError):
-    """Too many tries. Wait a little."""
+    """Slowed down."""
 
+    words = N_("Too many tries. Wait a little.")
     status = 429
 
     def __init__(self, message: str | None = None, retry_after: int = 60) -> None:
@@ -52,14 +62,16 @@ class TooMany(AppError):
 
 
 class Unavailable(AppError):
-    """A part of Palate is not ready yet."""
+    """A part is away."""
 
+    words = N_("A part of Palate is not ready yet.")
     status = 503
 
 
 class InvalidConfig(AppError):
     """A recipe's settings cannot work."""
 
+    words = N_("A recipe's settings cannot work.")
     status = 422
 
 
@@ -76,6 +88,7 @@ class Problem:
 class InvalidInput(AppError):
     """Something in the input does not fit. Nothing is stored."""
 
+    words = N_("Something in the input does not fit. Nothing is stored.")
     status = 422
 
     def __init__(self, problems: Sequence[Problem], message: str | None = None) -> None:
@@ -86,10 +99,12 @@ class InvalidInput(AppError):
 class LostFence(AppError):
     """Another worker has taken this job over; this one must stop."""
 
+    words = N_("Another worker has taken this job over; this one must stop.")
     status = 409
 
 
 class Cancelled(AppError):
     """An admin cancelled this run."""
 
+    words = N_("An admin cancelled this run.")
     status = 409

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from app.core.errors import InvalidInput, Problem
+from app.core.words import N_, gettext
 
 Group = Literal["answer", "around", "reading", "palate"]
 
@@ -25,34 +26,39 @@ class Command:
     group: Group
     fixed: bool = False
 
+    @property
+    def said(self) -> str:
+        """What it does, in the language of now."""
+        return gettext(self.words, n=self.name)
+
 
 COMMANDS = (
-    *(Command(str(n), str(n), f"Answer or step {n}", "answer") for n in range(1, 10)),
-    Command("0", "0", "Same, or as good as the last", "answer"),
-    Command("bad", "x", "Both bad, or all bad", "answer"),
-    Command("left", "ArrowLeft", "The left answer", "answer", fixed=True),
-    Command("right", "ArrowRight", "The right answer", "answer", fixed=True),
-    Command("up", "ArrowUp", "The question before", "answer", fixed=True),
-    Command("down", "ArrowDown", "The next question", "answer", fixed=True),
-    Command("send", "Enter", "Send", "answer", fixed=True),
-    Command("back", "Backspace", "Take back the last place, clear a row", "answer"),
-    Command("undo", "z", "Undo, up to 50 back", "around"),
-    Command("note", "n", "Note", "around"),
-    Command("write", "w", "Write", "around"),
-    Command("skip", "s", "Skip", "around"),
-    Command("report", "r", "Report", "around"),
-    Command("pause", "p", "Pause: give the task back", "around"),
-    Command("scroll", "Space", "Scroll on, back with Shift", "reading"),
-    Command("together", "l", "Scroll together", "reading"),
-    Command("source", "m", "Source", "reading"),
-    Command("differences", "d", "Mark what differs", "reading"),
-    Command("turns", "c", "Earlier turns", "reading"),
-    Command("reveal", "v", "Show a sensitive text, or hide it", "reading"),
-    Command("previous", "[", "Previous answer", "reading"),
-    Command("next", "]", "Next answer", "reading"),
-    Command("guidelines", "g", "Guidelines", "palate"),
-    Command("history", "h", "My history", "palate"),
-    Command("keys", "?", "All keys", "palate"),
+    *(Command(str(n), str(n), N_("Answer or step %(n)s"), "answer") for n in range(1, 10)),
+    Command("0", "0", N_("Same, or as good as the last"), "answer"),
+    Command("bad", "x", N_("Both bad, or all bad"), "answer"),
+    Command("left", "ArrowLeft", N_("The left answer"), "answer", fixed=True),
+    Command("right", "ArrowRight", N_("The right answer"), "answer", fixed=True),
+    Command("up", "ArrowUp", N_("The question before"), "answer", fixed=True),
+    Command("down", "ArrowDown", N_("The next question"), "answer", fixed=True),
+    Command("send", "Enter", N_("Send"), "answer", fixed=True),
+    Command("back", "Backspace", N_("Take back the last place, clear a row"), "answer"),
+    Command("undo", "z", N_("Undo, up to 50 back"), "around"),
+    Command("note", "n", N_("Note"), "around"),
+    Command("write", "w", N_("Write"), "around"),
+    Command("skip", "s", N_("Skip"), "around"),
+    Command("report", "r", N_("Report"), "around"),
+    Command("pause", "p", N_("Pause: give the task back"), "around"),
+    Command("scroll", "Space", N_("Scroll on, back with Shift"), "reading"),
+    Command("together", "l", N_("Scroll together"), "reading"),
+    Command("source", "m", N_("Source"), "reading"),
+    Command("differences", "d", N_("Mark what differs"), "reading"),
+    Command("turns", "c", N_("Earlier turns"), "reading"),
+    Command("reveal", "v", N_("Show a sensitive text, or hide it"), "reading"),
+    Command("previous", "[", N_("Previous answer"), "reading"),
+    Command("next", "]", N_("Next answer"), "reading"),
+    Command("guidelines", "g", N_("Guidelines"), "palate"),
+    Command("history", "h", N_("My history"), "palate"),
+    Command("keys", "?", N_("All keys"), "palate"),
 )
 STANDARD = {command.name: command.key for command in COMMANDS}
 FIXED = {command.name: command.key for command in COMMANDS if command.fixed}
@@ -61,11 +67,11 @@ CHOOSABLE = [command for command in COMMANDS if not command.fixed]
 HOME_ROW = dict(zip("123456789", "asdfghjkl", strict=True))
 NUMBER_PAD = {"undo": "-", "bad": "*", "skip": "/"}
 LAYOUTS = [
-    ("standard", "Standard"),
-    ("home", "Home row: A S D F G H J K L are 1 to 9, commands with Shift"),
-    ("pad", "Number pad: digits, − undo, * both bad, / skip"),
-    ("own", "Own"),
-    ("off", "Off: Tab, arrows and Enter only"),
+    ("standard", N_("Standard")),
+    ("home", N_("Home row: A S D F G H J K L are 1 to 9, commands with Shift")),
+    ("pad", N_("Number pad: digits, − undo, * both bad, / skip")),
+    ("own", N_("Own")),
+    ("off", N_("Off: Tab, arrows and Enter only")),
 ]
 SIGNS = {
     "ArrowLeft": "←",
@@ -132,16 +138,20 @@ def read_own(given: Mapping[str, str]) -> dict[str, str]:
     """A layout that a form names, by command; empty: no key. Raises InvalidInput that names each command that fails."""
     chosen: dict[str, str] = {}
     problems: list[Problem] = []
-    words = {command.name: command.words for command in COMMANDS}
+    words = {command.name: command.said for command in COMMANDS}
     for command in CHOOSABLE:
         key = _key(given.get(command.name, ""))
         other = next((name for name, its in chosen.items() if key and its == key), None)
         if key is None:
             problems.append(
-                Problem(command.name, f"One character, Shift+ and a letter, or {', '.join(NAMED.values())}.")
+                Problem(
+                    command.name,
+                    gettext("One character, Shift+ and a letter, or %(names)s.", names=", ".join(NAMED.values())),
+                )
             )
         elif other is not None:
-            problems.append(Problem(command.name, f"{sign_of(key)} is the key of “{words[other]}” already."))
+            taken = gettext("%(key)s is the key of “%(command)s” already.", key=sign_of(key), command=words[other])
+            problems.append(Problem(command.name, taken))
         else:
             chosen[command.name] = key
     if problems:

@@ -9,6 +9,7 @@ from app.core.errors import Conflict
 from app.core.projects import settings_of
 from app.core.queue import clock, locked
 from app.core.records import Project, User
+from app.core.words import gettext
 
 MOST = 4
 """A task is lent for at most so many times the project's lease, counted from when it was served."""
@@ -29,7 +30,9 @@ def keep(db: Session, project: Project, user: User, key: UUID, token: UUID) -> d
     _, assignment = locked(db, user, key)
     now = clock(db)
     if assignment.outcome is not None or assignment.lease_token != token or assignment.lease_until <= now:
-        raise Conflict("This task went back to the pile. An answer to it is kept all the same, and marked late.")
+        raise Conflict(
+            gettext("This task went back to the pile. An answer to it is kept all the same, and marked late.")
+        )
     limit = assignment.served_at + MOST * length(project)
     assignment.lease_until = max(assignment.lease_until, min(now + length(project), limit))
     db.flush()

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.core.errors import Conflict, InvalidInput, Problem
 from app.core.records import Invite, Membership, Role, User
 from app.core.settings import Settings
+from app.core.words import gettext
 
 INVITE_LIFETIME = timedelta(days=7)
 EMAIL = re.compile(r"[^\s@<>\"']{1,64}@[^\s@<>\"']{1,190}")
@@ -25,7 +26,7 @@ def normal_email(email: str) -> str:
     """An e-mail address as it is stored: trimmed, lower case. Raises InvalidInput."""
     email = email.strip().lower()
     if not EMAIL.fullmatch(email):
-        raise InvalidInput([Problem("email", "This does not look like an e-mail address.")])
+        raise InvalidInput([Problem("email", gettext("This does not look like an e-mail address."))])
     return email
 
 
@@ -66,7 +67,7 @@ def use_invite(db: Session, invite: Invite, user: User) -> None:
         .returning(Invite.id)
     )
     if spent is None:
-        raise Conflict("This link was used a moment ago. Ask for a new one.")
+        raise Conflict(gettext("This link was used a moment ago. Ask for a new one."))
     if invite.project_id is None:
         user.owner = True
     elif not is_member(db, invite.project_id, user.id):

@@ -26,6 +26,7 @@ from app.core.records.audit import record
 from app.core.seen import seen_to_end
 from app.core.served import Served, served, texts_of
 from app.core.turns import drop_later
+from app.core.words import N_, gettext
 
 __all__ = [
     "MOST_LEASES",
@@ -42,8 +43,8 @@ __all__ = [
     "withdraw_stale",
 ]
 
-NOT_YOURS = "This task is not yours, or it was taken back. Nothing was stored."
-REASONS = ("personal data", "unsafe", "broken", "not my language", "duplicate", "other")
+NOT_YOURS = N_("This task is not yours, or it was taken back. Nothing was stored.")
+REASONS = (N_("personal data"), N_("unsafe"), N_("broken"), N_("not my language"), N_("duplicate"), N_("other"))
 """Why a task may be reported."""
 
 
@@ -72,7 +73,7 @@ def submit(
     if found is None:
         before = taken_back(db, user, key)
         if before is None:
-            raise NotFound(NOT_YOURS)
+            raise NotFound(gettext(NOT_YOURS))
         return before
     task, assignment, protocol = found
     if assignment.outcome is not None:
@@ -103,7 +104,7 @@ def fields_for(db: Session, user: User, key: UUID) -> list[Field]:
         used = spent(db, user, key)
         task_id = db.scalar(select(Assignment.task_id).where(Assignment.id == used.assignment_id)) if used else None
     if task_id is None:
-        raise NotFound(NOT_YOURS)
+        raise NotFound(gettext(NOT_YOURS))
     return fields_of(db, db.get_one(Task, task_id))
 
 
@@ -116,7 +117,7 @@ def skip(db: Session, user: User, key: UUID, token: UUID, reason: str = "", *, a
     if task.repeat_of is not None:
         task.state = "withdrawn"  # it is for nobody else
     db.flush()
-    return Outcome("skipped", "Skipped", late=late)
+    return Outcome("skipped", gettext("Skipped"), late=late)
 
 
 def report(db: Session, user: User, key: UUID, token: UUID, reason: str, *, active_ms: int | None = None) -> Outcome:
@@ -129,7 +130,7 @@ def report(db: Session, user: User, key: UUID, token: UUID, reason: str, *, acti
         task.state = "withdrawn"
     record(db, "task.reported", f"tasks:{task.id}", user_id=user.id, project_id=task.project_id, reason=reason[:500])
     db.flush()
-    return Outcome("reported", "Reported", late=late)
+    return Outcome("reported", gettext("Reported"), late=late)
 
 
 def undo(db: Session, project: Project, user: User) -> tuple[Outcome, Served | None] | None:
@@ -143,7 +144,7 @@ def undo(db: Session, project: Project, user: User) -> tuple[Outcome, Served | N
         return None
     task, assignment = locked(db, user, newest)
     if assignment.outcome is None:
-        raise Conflict("This answer was taken back a moment ago.")
+        raise Conflict(gettext("This answer was taken back a moment ago."))
     before = stored(db, assignment)
     if before.kind == "answered":
         withdraw(db, assignment)
@@ -208,7 +209,7 @@ def locked(db: Session, user: User, key: UUID) -> tuple[Task, Assignment]:
     """The task and the assignment of a key, both locked, in this order everywhere."""
     found = _locked(db, user, key)
     if found is None:
-        raise NotFound(NOT_YOURS)
+        raise NotFound(gettext(NOT_YOURS))
     return found[0], found[1]
 
 

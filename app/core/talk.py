@@ -15,8 +15,9 @@ from app.core.records import Assignment, Demonstration, Preference, Project, Pro
 from app.core.records.base import Json
 from app.core.sensitive import is_sensitive
 from app.core.turns import Copied, steps_before, steps_of, turns_of
+from app.core.words import N_, gettext
 
-GONE = "This talk is not yours, or it was taken back. Nothing was stored."
+GONE = N_("This talk is not yours, or it was taken back. Nothing was stored.")
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def talk_of(db: Session, user: User, key: UUID) -> Talk:
     """The talk behind a key, as it stands; raises NotFound for somebody else's and for what is no talk."""
     row = found(db, user, key)
     if row is None:
-        raise NotFound(GONE)
+        raise NotFound(gettext(GONE))
     return read_talk(db, user, *row)
 
 
@@ -117,7 +118,7 @@ def read_talk(db: Session, user: User, task: Task, assignment: Assignment) -> Ta
     """The talk of an assignment; raises NotFound for what is no talk."""
     fields = fields_of(db, task)
     if not isinstance(fields[0], Converse):
-        raise NotFound(GONE)
+        raise NotFound(gettext(GONE))
     rows = turns_of(db, task, user.id)
     turns = _read(db, fields[0].key, rows)
     prompt = db.get_one(Prompt, task.prompt_id)

@@ -29,6 +29,7 @@ from app.core.records import (
 from app.core.records.base import Json
 from app.core.talk import GONE, Talk, found, read_talk
 from app.core.turns import Reply, add_reply
+from app.core.words import gettext
 
 _draw = random.SystemRandom()
 # The lease goes on while the person talks. One that has ended is given again as long as nobody else took the place.
@@ -86,7 +87,7 @@ def ask(db: Session, project: Project, user: User, *, key: UUID, token: UUID, me
     """
     task, assignment = _locked(db, user, key)
     if assignment.lease_token != token:
-        raise Conflict("This talk was opened again in another window. Go on there, or load this page again.")
+        raise Conflict(gettext("This talk was opened again in another window. Go on there, or load this page again."))
     talk = read_talk(db, user, task, assignment)
     message = message.replace("\r\n", "\n").replace("\0", "").strip()
     _check(talk, message)
@@ -108,18 +109,18 @@ def ask(db: Session, project: Project, user: User, *, key: UUID, token: UUID, me
 
 def _check(talk: Talk, message: str) -> None:
     if talk.ended:
-        raise Conflict("This talk has ended. Undo opens it again.")
+        raise Conflict(gettext("This talk has ended. Undo opens it again."))
     if talk.open is not None:
-        raise Conflict("Choose a reply first, then write the next message.")
+        raise Conflict(gettext("Choose a reply first, then write the next message."))
     problem = ""
     if talk.owed and message:
-        problem = "The model has not replied to what was said before."
+        problem = gettext("The model has not replied to what was said before.")
     elif not talk.owed and not message:
-        problem = "Write something first."
+        problem = gettext("Write something first.")
     elif len(message) > MOST_MESSAGE:
-        problem = f"A message has at most {MOST_MESSAGE:,} characters."
+        problem = gettext("A message has at most %(n)s characters.", n=f"{MOST_MESSAGE:,}")
     elif len(talk.turns) >= MOST_TURNS:
-        problem = f"This talk has {MOST_TURNS} turns. End it; the next one begins afresh."
+        problem = gettext("This talk has %(n)s turns. End it; the next one begins afresh.", n=MOST_TURNS)
     if problem:
         raise InvalidInput([Problem("text", problem)], problem)
 
@@ -176,9 +177,9 @@ def pick(db: Session, user: User, key: UUID, token: UUID, answers: Mapping[str, 
     talk = _assignment(db, Assignment.task_id == turn_task.parent_id, Assignment.user_id == user.id)
     turn = _assignment(db, *mine)
     if talk is None or turn is None:
-        raise NotFound(GONE)
+        raise NotFound(gettext(GONE))
     if turn.outcome is None and talk.outcome is not None:
-        raise Conflict("This talk has ended. Undo opens it again.")
+        raise Conflict(gettext("This talk has ended. Undo opens it again."))
     if turn.outcome is None:
         turn.lease_until = talk.lease_until
         db.flush()
@@ -201,11 +202,11 @@ def finish(db: Session, user: User, key: UUID, token: UUID, answers: Mapping[str
 def _locked(db: Session, user: User, key: UUID) -> tuple[Task, Assignment]:
     row = found(db, user, key)
     if row is None:
-        raise NotFound(GONE)
+        raise NotFound(gettext(GONE))
     _lock(db, row[0].id)
     db.refresh(row[1])
     if row[1].idempotency_key != key:
-        raise NotFound(GONE)
+        raise NotFound(gettext(GONE))
     return row
 
 

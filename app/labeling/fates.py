@@ -6,10 +6,17 @@ from sqlalchemy import ARRAY, BigInteger, bindparam, func, select, text
 from sqlalchemy.orm import Session
 
 from app.core.records import Preference, Project, Round, Snapshot
+from app.core.words import N_, gettext
 
 ROUNDS = 3
 """How many of the newest rounds are asked; an answer that none of them has says nothing."""
 NOT_USED = ("failed", "cancelled")
+USED = N_("Round %(n)s used this answer.")
+LEARNS = N_("Round %(n)s is learning from this answer.")
+USED_OLD = N_("Round %(n)s used the old answer; the next round uses this one.")
+LEARNS_OLD = N_("Round %(n)s is learning from the old answer; the next round uses this one.")
+USED_REPLACED = N_("Round %(n)s used the old answer.")
+LEARNS_REPLACED = N_("Round %(n)s is learning from the old answer.")
 
 # The ids of a snapshot ascend (app.core.snapshots.matching), so two binary searches cut out the part that can hold
 # those of a page; nothing walks the whole list of a project with a million answers.
@@ -65,8 +72,12 @@ class Fates:
         teaches = [row.id for row in holding if row.outcome != "all_bad"]  # "all bad" makes no pair to learn from
         for number, learning, held in self.rounds:
             if held.intersection(teaches):
-                return f"Round {number} {'is learning from' if learning else 'used'} this answer."
+                return gettext(LEARNS if learning else USED, n=number)
             if held & {row.id for row in old if row.outcome != "all_bad"}:
-                rest = "; the next round uses this one" if teaches else ""
-                return f"Round {number} {'is learning from' if learning else 'used'} the old answer{rest}."
-        return "Used in no round yet." if teaches and min(teaches) > self.newest else ""
+                words = (
+                    (LEARNS_OLD if learning else USED_OLD)
+                    if teaches
+                    else (LEARNS_REPLACED if learning else USED_REPLACED)
+                )
+                return gettext(words, n=number)
+        return gettext("Used in no round yet.") if teaches and min(teaches) > self.newest else ""

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, aliased
 from app.core.errors import InvalidInput, NotFound, Problem
 from app.core.records import Assignment, Preference, Project, Prompt, Rating, Task, User
 from app.core.snapshots import is_current
+from app.core.words import N_, gettext
 from app.labeling.lines import EPOCH, Line, lines_of
 
 PAGE = 50
@@ -24,13 +25,13 @@ LOOK = 5_000
 MOST_WORDS = 8
 MICROSECOND = timedelta(microseconds=1)
 KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "preferred": ("One is better", ("prefer", "best")),
-    "tie": ("Same", ("tie",)),
-    "bad": ("None is acceptable", ("all_bad",)),
+    "preferred": (N_("One is better"), ("prefer", "best")),
+    "tie": (N_("Same"), ("tie",)),
+    "bad": (N_("None is acceptable"), ("all_bad",)),
 }
 """What an answer may say, by the value of the filter: words, and outcomes of preferences."""
-ACTS = {"answered": "Answered", "skipped": "Skipped", "reported": "Reported"}
-CHOICES = [("", "Everything"), *ACTS.items(), *((name, words) for name, (words, _) in KINDS.items())]
+ACTS = {"answered": N_("Answered"), "skipped": N_("Skipped"), "reported": N_("Reported")}
+CHOICES = [("", N_("Everything")), *ACTS.items(), *((name, words) for name, (words, _) in KINDS.items())]
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def looked(query: Mapping[str, str]) -> Looked:
     """What an address asks for; raises InvalidInput."""
     what = query.get("what", "")
     if what not in dict(CHOICES):
-        raise InvalidInput([Problem("what", "Choose one of these.", found=what[:50])])
+        raise InvalidInput([Problem("what", gettext("Choose one of these."), found=what[:50])])
     return Looked(" ".join(query.get("q", "")[:200].replace("\0", "").split()), what, _place(query.get("before", "")))
 
 
@@ -159,8 +160,8 @@ def _place(cursor: str) -> tuple[datetime, int] | None:
         return None
     at, _, number = cursor.partition("-")
     if not (at.isascii() and at.isdigit() and number.isascii() and number.isdigit() and len(cursor) <= 36):
-        raise InvalidInput([Problem("before", "This is no place in a list.", found=cursor[:50])])
+        raise InvalidInput([Problem("before", gettext("This is no place in a list."), found=cursor[:50])])
     try:
         return EPOCH + int(at) * MICROSECOND, int(number)
     except OverflowError as error:
-        raise InvalidInput([Problem("before", "This is no place in a list.", found=cursor[:50])]) from error
+        raise InvalidInput([Problem("before", gettext("This is no place in a list."), found=cursor[:50])]) from error

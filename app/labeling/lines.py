@@ -13,6 +13,7 @@ from app.core.answers import KINDS, Beside, Feedback, drafts_of
 from app.core.forms import Converse, Field, lead_of, parse_protocol, sentence_of, turn_of
 from app.core.records import Assignment, Demonstration, Preference, Project, Prompt, Protocol, Task
 from app.core.sensitive import is_sensitive
+from app.core.words import gettext
 from app.labeling.fates import Fates
 
 EXCERPT = 160
@@ -143,7 +144,9 @@ def _compared(rows: Sequence[Feedback]) -> list[Preference]:
 def _left(row: Assignment, prompt: str, *, held: bool) -> Line:
     """A task that was left to others, or reported."""
     reported = row.outcome == "reported"
-    words = f"Reported: {row.reason}" if reported and row.reason else "Reported" if reported else "Skipped"
+    words = gettext("Reported") if reported else gettext("Skipped")
+    if reported and row.reason:
+        words = gettext("Reported: %(reason)s", reason=gettext(row.reason))
     return Line(
         key=row.idempotency_key,
         kind=row.outcome or "",
@@ -155,5 +158,5 @@ def _left(row: Assignment, prompt: str, *, held: bool) -> Line:
         written="",
         edited_at=None,
         before="",
-        fate="Held back from everybody until a reviewer looks at it." if reported and held else "",
+        fate=gettext("Held back from everybody until a reviewer looks at it.") if reported and held else "",
     )

@@ -16,6 +16,7 @@ from app.core.forms.write import MOST_TEXT
 from app.core.pauses import give_back
 from app.core.records import User
 from app.core.standing import Standing, hold
+from app.core.words import gettext
 from app.labeling import service, talk_routes
 from app.labeling.history_routes import router as history_router
 from app.web.dependencies import LABELERS, Access, member
@@ -102,7 +103,7 @@ def report(request: Request, slug: str) -> Response:
     """Hold this task back, with a reason."""
     sent = service.sent(_posted(request))
     if sent.reason not in queue.REASONS:
-        raise InvalidInput([Problem("reason", "Choose one of the reasons.", found=sent.reason[:50])])
+        raise InvalidInput([Problem("reason", gettext("Choose one of the reasons."), found=sent.reason[:50])])
 
     def store(db: Session, user: User) -> Outcome:
         return queue.report(db, user, sent.key, sent.token, sent.reason, active_ms=sent.active_ms)
@@ -118,7 +119,7 @@ def keep(request: Request, slug: str) -> Response:
         access = member(db, request, slug, *LABELERS)
         until = leases.keep(db, access.project, access.user, sent.key, sent.token)
     if not wants_json(request):
-        return say(request, see_other(request, f"/projects/{slug}/label"), "The task stays with you.", "info")
+        return say(request, see_other(request, f"/projects/{slug}/label"), gettext("The task stays with you."), "info")
     return JSONResponse({"left": left(until)})
 
 
@@ -130,7 +131,7 @@ def pause(request: Request, slug: str) -> Response:
         access = member(db, request, slug, *LABELERS)
         count = give_back(db, access.user, keys)
     if not wants_json(request):
-        words = "Paused. Your task went back to the pile, where others can have it."
+        words = gettext("Paused. Your task went back to the pile, where others can have it.")
         return say(request, see_other(request, f"/projects/{slug}/history"), words, "info")
     return JSONResponse({"given_back": count})
 
@@ -193,9 +194,7 @@ def _acted(request: Request, slug: str, store: Callable[[Session, User], Outcome
         today = service.today(db, access.project, access.user) if by_script else 0
         ahead = _ahead(db, access, have) if have else None
     if not by_script:
-        late = " It came after its lease had ended, and is marked late." if outcome.late else ""
-        words = f"Saved. {outcome.sentence}.{late}"
-        return say(request, see_other(request, f"/projects/{slug}/{back}"), words)
+        return say(request, see_other(request, f"/projects/{slug}/{back}"), service.saved(outcome))
     told = {
         "kind": outcome.kind,
         "sentence": outcome.sentence,
@@ -220,10 +219,10 @@ def _fragment(request: Request, task: queue.Served, number: int) -> str:
 
 def _taken_back(undone: tuple[Outcome, queue.Served | None] | None) -> str:
     if undone is None:
-        return "There is nothing to take back here."
+        return gettext("There is nothing to take back here.")
     if undone[1] is None:
-        return f"Taken back: {undone[0].sentence}. Somebody else has the task now."
-    return f"Taken back: {undone[0].sentence}. The task is open again."
+        return gettext("Taken back: %(answer)s. Somebody else has the task now.", answer=undone[0].sentence)
+    return gettext("Taken back: %(answer)s. The task is open again.", answer=undone[0].sentence)
 
 
 def _posted(request: Request) -> dict[str, str]:

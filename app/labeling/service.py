@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.core import leases
+from app.core.answers import Outcome
 from app.core.errors import InvalidInput, Problem
 from app.core.forms import Field, segments_of
 from app.core.keys import COMMANDS, LAYOUTS
@@ -18,10 +19,11 @@ from app.core.queue import REASONS
 from app.core.records import Assignment, Guideline, Project, Task, User
 from app.core.sensitive import only_these_left
 from app.core.standing import Standing, standing
+from app.core.words import N_, gettext
 
 MOST_KEYS = 16
 """Tasks that one page may name in a request."""
-GROUPS = (("around", "Around it"), ("reading", "Reading"), ("palate", "Palate"))
+GROUPS = (("around", N_("Around it")), ("reading", N_("Reading")), ("palate", "Palate"))
 """Headings of the key sheet; the keys that answer stand before them, as the form on the screen has them."""
 LONGEST = 24 * 60 * 60 * 1000
 """Milliseconds; a longer active time is a broken clock."""
@@ -103,7 +105,7 @@ def key_sheet(project: Project, user: User) -> dict[str, Any]:
         "asks_first": asks_first(project, user),
         "commands": COMMANDS,
         "key_groups": GROUPS,
-        "layout": dict(LAYOUTS).get(user.preferences.get("keys", ""), "Standard").partition(":")[0],
+        "layout": gettext(dict(LAYOUTS).get(user.preferences.get("keys", ""), LAYOUTS[0][1])).partition(":")[0],
     }
 
 
@@ -130,6 +132,13 @@ def place_of(db: Session, project: Project, user: User) -> Standing:
     """Where a person stands for whom there is no task."""
     place = standing(db, project, user)
     return replace(place, why="sensitive") if not place.why and only_these_left(db, project, user) else place
+
+
+def saved(outcome: Outcome) -> str:
+    """What the next page says of an answer that is committed by now."""
+    said = gettext("Saved. %(answer)s.", answer=outcome.sentence)
+    late = gettext("It came after its lease had ended, and is marked late.") if outcome.late else ""
+    return f"{said} {late}".rstrip()
 
 
 def anything_yet(db: Session, project: Project) -> bool:
@@ -184,7 +193,9 @@ def _uuid(form: Mapping[str, str], name: str) -> UUID:
     try:
         return UUID(value)
     except ValueError as error:
-        raise InvalidInput([Problem(name, "This task cannot be told apart from others.", found=value[:50])]) from error
+        raise InvalidInput(
+            [Problem(name, gettext("This task cannot be told apart from others."), found=value[:50])]
+        ) from error
 
 
 def _slots(value: str | None) -> list[int] | None:
@@ -193,7 +204,7 @@ def _slots(value: str | None) -> list[int] | None:
         return None
     slots = value.split(",") if value else []
     if not all(len(slot) == 1 and slot.isascii() and slot.isdigit() for slot in slots):
-        raise InvalidInput([Problem("seen", "This is not a list of places, such as 0,1.", found=value[:50])])
+        raise InvalidInput([Problem("seen", gettext("This is not a list of places, such as 0,1."), found=value[:50])])
     return [int(slot) for slot in slots]
 
 
@@ -202,5 +213,5 @@ def _milliseconds(value: str) -> int | None:
     if not value:
         return None
     if not (value.isascii() and value.isdigit() and len(value) < 12):
-        raise InvalidInput([Problem("active_ms", "This is not a number of milliseconds.", found=value[:50])])
+        raise InvalidInput([Problem("active_ms", gettext("This is not a number of milliseconds."), found=value[:50])])
     return min(int(value), LONGEST)

@@ -13,6 +13,7 @@ from app.core.errors import AppError, Conflict
 from app.core.forms import turn_of
 from app.core.talk import talk_of
 from app.core.turns import Reply
+from app.core.words import gettext
 from app.labeling import service
 from app.labeling.talk_writing import Desk, Tell, write_at_once, write_streamed
 from app.web.dependencies import LABELERS, Access, member
@@ -95,9 +96,9 @@ async def stream(request: Request, slug: str) -> Response:
     asked = await run_in_threadpool(check)
     running = DESK.listen(sent.key)
     if running is not None and form.get("text"):
-        raise Conflict("The replies to your last message are still being written.")
+        raise Conflict(gettext("The replies to your last message are still being written."))
     if running is None and asked is None:
-        raise Conflict("The replies have just been written. Load this page again.")
+        raise Conflict(gettext("The replies have just been written. Load this page again."))
     running = running or DESK.begin(sent.key, work)
     return StreamingResponse(running.events(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
@@ -144,8 +145,7 @@ def end(request: Request, slug: str) -> Response:
             active_ms=sent.active_ms,
             input_method=sent.input_method,
         )
-    late = " It came after its lease had ended, and is marked late." if outcome.late else ""
-    return say(request, see_other(request, f"/projects/{slug}/label"), f"Saved. {outcome.sentence}.{late}")
+    return say(request, see_other(request, f"/projects/{slug}/label"), service.saved(outcome))
 
 
 def _fragment(request: Request, db: Session, access: Access, key: UUID) -> Response:

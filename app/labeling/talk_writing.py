@@ -20,6 +20,7 @@ from app.core.records.base import Json
 from app.core.settings import Settings
 from app.core.talks import Asked
 from app.core.turns import Reply
+from app.core.words import gettext
 from app.web import policy_client
 from app.web.policy_client import NOT_THERE, PolicyClient, chat_request
 
@@ -94,7 +95,7 @@ async def write_streamed(settings: Settings, slug: str, asked: Asked, tell: Tell
                 if piece:
                     await tell({"slot": slot_of[position], "text": piece})
         if not all(sample.ending for sample in samples.values()):
-            raise Unavailable("The model stopped in the middle of its replies. Nothing is stored; ask again.")
+            raise Unavailable(gettext("The model stopped in the middle of its replies. Nothing is stored; ask again."))
         ids: Json = {"model_id": told.get("model_id"), "deployment_id": told.get("deployment_id"), "seed": seed}
         replies = [
             Reply(text=sample.text, index=index, **ids, **sample.ending)
@@ -121,10 +122,10 @@ async def _events(settings: Settings, body: Json) -> AsyncIterator[Json]:
                     if line.startswith(b"data: {"):
                         event: Json = json.loads(line[6:])
                         if "error" in event:
-                            raise Unavailable(NOT_THERE)
+                            raise Unavailable(gettext(NOT_THERE))
                         yield event
     except (httpx.HTTPError, ValueError) as error:
-        raise Unavailable(NOT_THERE) from error
+        raise Unavailable(gettext(NOT_THERE)) from error
 
 
 @dataclass
@@ -173,7 +174,7 @@ class Desk:
         return running
 
     async def _run(self, key: UUID, running: Running, work: Callable[[Tell], Awaitable[Any]]) -> None:
-        event: Json = {"error": "The replies were lost on our side. Nothing is stored; ask again."}
+        event: Json = {"error": gettext("The replies were lost on our side. Nothing is stored; ask again.")}
         try:
             await work(running.tell)
             event = {"done": True}

@@ -19,6 +19,8 @@ RETRY_SECONDS = 1.0
 class Turned(AppError):
     """The server refused what a person in a browser could do."""
 
+    words = "The server refused what a person in a browser could do."
+
 
 @dataclass(frozen=True)
 class Character:

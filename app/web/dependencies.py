@@ -11,15 +11,17 @@ from sqlalchemy.orm import Session
 
 from app.core.errors import Forbidden, NotFound, SignInNeeded
 from app.core.records import Membership, Project, Record, User
+from app.core.words import N_, gettext
 from app.web.sessions import SignedIn, load_session
+from app.web.words import speak_with
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
-ADMINS = ("owner", "admin")
+ADMINS = (N_("owner"), N_("admin"))
 """Change a project: settings, members, rounds, models, imports, exports."""
-READERS = ("owner", "admin", "reviewer", "viewer")
+READERS = (*ADMINS, N_("reviewer"), N_("viewer"))
 """See a project's figures: overview, rounds, models, data."""
-LABELERS = ("owner", "admin", "reviewer", "annotator")
+LABELERS = (*ADMINS, "reviewer", N_("annotator"))
 """Answer tasks."""
 
 
@@ -58,7 +60,7 @@ def plain_copy(row: Record) -> SimpleNamespace:
 
 
 def visitor(request: Request, db: Session) -> User | None:
-    """The signed-in person, or None. Remembered for the page's frame."""
+    """The signed-in person, or None. Remembered for the page's frame; from here on their language is spoken."""
     if not hasattr(request.state, "user"):
         _remember(request, load_session(db, request))
     user: User | None = request.state.user
@@ -68,6 +70,8 @@ def visitor(request: Request, db: Session) -> User | None:
 def _remember(request: Request, found: SignedIn | None) -> None:
     request.state.session_id, request.state.user = (found.session.id, found.user) if found else (None, None)
     request.state.shown_user = plain_copy(found.user) if found else None
+    if found:
+        speak_with(request.headers.get("accept-language", ""), found.user.preferences)
 
 
 def current_user(request: Request, db: Session) -> User:
@@ -82,7 +86,7 @@ def owner(request: Request, db: Session) -> User:
     """The signed-in owner of the installation; raises SignInNeeded or Forbidden."""
     user = current_user(request, db)
     if not user.owner:
-        raise Forbidden("This page is for the owner of this installation.")
+        raise Forbidden(gettext("This page is for the owner of this installation."))
     return user
 
 
@@ -103,5 +107,11 @@ def member(db: Session, request: Request, slug: str, *roles: str) -> Access:
     access = Access(user, project, role, found.membership)
     request.state.shown_project, request.state.access = plain_copy(project), access
     if roles and role not in (*roles, "owner"):
-        raise Forbidden(f"This page is for other roles of {project.name}. Yours is {role}.")
+        raise Forbidden(
+            gettext(
+                "This page is for other roles of %(project)s. Yours is %(role)s.",
+                project=project.name,
+                role=gettext(role),
+            )
+        )
     return access

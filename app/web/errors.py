@@ -13,22 +13,23 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from app.core.errors import AppError, InvalidInput, NotFound, Problem, SignInNeeded, TooMany, Unavailable
+from app.core.words import N_, gettext
 from app.web.htmx import is_htmx, wants_json
 from app.web.templating import render
 
 log = logging.getLogger(__name__)
 
 TITLES = {
-    400: "That request does not fit",
-    401: "Sign in to go on",
-    403: "Not for your role",
-    404: "Nothing here",
-    405: "Nothing here",
-    409: "Somebody was faster",
-    413: "That is too much at once",
-    422: "Something does not fit",
-    429: "A little too often",
-    503: "Not ready yet",
+    400: N_("That request does not fit"),
+    401: N_("Sign in to go on"),
+    403: N_("Not for your role"),
+    404: N_("Nothing here"),
+    405: N_("Nothing here"),
+    409: N_("Somebody was faster"),
+    413: N_("That is too much at once"),
+    422: N_("Something does not fit"),
+    429: N_("A little too often"),
+    503: N_("Not ready yet"),
 }
 
 
@@ -79,9 +80,8 @@ def _validation(request: Request, error: Exception) -> Response:
     problems = [Problem(str(one["loc"][-1]), str(one["msg"])) for one in error.errors()[:20]]
     if any(one["loc"][0] == "path" for one in error.errors()):
         return _app_error(request, NotFound())
-    return answer(
-        request, 422, "InvalidInput", "Something in the request does not fit. Nothing is stored.", problems=problems
-    )
+    text = gettext("Something in the request does not fit. Nothing is stored.")
+    return answer(request, 422, "InvalidInput", text, problems=problems)
 
 
 def _http(request: Request, error: Exception) -> Response:
@@ -89,9 +89,9 @@ def _http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     words = {
-        404: NotFound.__doc__ or "",
-        405: "This address does not take that kind of request.",
-        413: "The server does not take that much in one request. Nothing is stored.",
+        404: gettext(NotFound.words),
+        405: gettext("This address does not take that kind of request."),
+        413: gettext("The server does not take that much in one request. Nothing is stored."),
     }
     response = answer(request, error.status_code, "Refused", words.get(error.status_code, str(error.detail)))
     response.headers.update(error.headers or {})
@@ -101,14 +101,15 @@ def _http(request: Request, error: Exception) -> Response:
 def _database(request: Request, error: Exception) -> Response:
     """The database is away, too slow or full. Nothing of this request is stored; the same request may be sent again."""
     log.error("database unavailable: %s", type(error).__name__, exc_info=error, extra={"action": "database_away"})
-    return _app_error(request, Unavailable("The database does not answer. Nothing was stored; try again in a moment."))
+    text = gettext("The database does not answer. Nothing was stored; try again in a moment.")
+    return _app_error(request, Unavailable(text))
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
     """A fault of ours: the person gets a number to tell, the log has the number and the traceback."""
     reference = secrets.token_hex(4)
     log.error("unexpected error %s", reference, exc_info=error, extra={"action": "error", "reference": reference})
-    text = "Something went wrong on our side. What was saved before is safe."
+    text = gettext("Something went wrong on our side. What was saved before is safe.")
     return answer(request, 500, "Unexpected", text, reference=reference)
 
 
@@ -134,7 +135,7 @@ def answer(
         request,
         template,
         status=status,
-        heading=TITLES.get(status, "Something went wrong"),
+        heading=gettext(TITLES.get(status, N_("Something went wrong"))),
         message=message,
         problems=problems or [],
         reference=reference,

@@ -11,13 +11,15 @@ from app.core.errors import AppError, Unavailable
 from app.core.projects import Sampling
 from app.core.records.base import Json
 from app.core.settings import Settings
+from app.core.words import N_, gettext
 
-NOT_THERE = "The model is starting. Comparisons go on; try again in about 20 seconds."
+NOT_THERE = N_("The model is starting. Comparisons go on; try again in about 20 seconds.")
 
 
 class Refused(AppError):
     """The policy server did not accept the request."""
 
+    words = N_("The policy server did not accept the request.")
     status = 422
 
 
@@ -99,9 +101,11 @@ class PolicyClient:
             explain(response)
             found: Json = response.json()
         except httpx.TimeoutException as error:
-            raise Unavailable("The model took too long to answer. It is busy; try again in a minute.") from error
+            raise Unavailable(
+                gettext("The model took too long to answer. It is busy; try again in a minute.")
+            ) from error
         except (httpx.HTTPError, RuntimeError, ValueError) as error:
-            raise Unavailable(NOT_THERE) from error
+            raise Unavailable(gettext(NOT_THERE)) from error
         return found
 
 
@@ -141,7 +145,7 @@ def read_answer(body: Json) -> Answer:
         ]
         return Answer(body["model"], told["version"], told["model_id"], told["deployment_id"], choices)
     except (KeyError, TypeError, AttributeError) as error:
-        raise Unavailable("The policy server answered in a form that this version does not know.") from error
+        raise Unavailable(gettext("The policy server answered in a form that this version does not know.")) from error
 
 
 def explain(response: httpx.Response) -> None:
@@ -149,9 +153,11 @@ def explain(response: httpx.Response) -> None:
     if response.is_success:
         return
     if response.status_code in (401, 403):
-        raise Unavailable("The policy server does not know our token. Are both started with the same PALATE_HOME?")
+        raise Unavailable(
+            gettext("The policy server does not know our token. Are both started with the same PALATE_HOME?")
+        )
     if response.status_code >= 500 or response.status_code == 429:
-        raise Unavailable(NOT_THERE)
+        raise Unavailable(gettext(NOT_THERE))
     raise Refused(_message(response))
 
 
@@ -168,7 +174,7 @@ async def stream(settings: Settings, body: Json) -> AsyncIterator[AsyncIterator[
         try:
             response = await client.send(request, stream=True)
         except httpx.HTTPError as error:
-            raise Unavailable(NOT_THERE) from error
+            raise Unavailable(gettext(NOT_THERE)) from error
         try:
             if not response.is_success:
                 await response.aread()

@@ -15,7 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import Forbidden
 from app.core.settings import Settings
+from app.core.words import N_, speaking
 from app.web.sessions import csrf_anchor, csrf_of, is_https
+from app.web.words import asked_for
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -36,15 +38,21 @@ MOST_BODY = 2 * 1024 * 1024
 
 
 class CrossSite(Forbidden):
-    """This request came from another site, so nothing was done. Open Palate itself and try again there."""
+    """Another site started this request."""
+
+    words = N_("This request came from another site, so nothing was done. Open Palate itself and try again there.")
 
 
 class FormExpired(Forbidden):
-    """This page was opened before you signed in or out, so nothing was done. Load it again and repeat what you did."""
+    """The token of the form is not that of the session."""
+
+    words = N_(
+        "This page was opened before you signed in or out, so nothing was done. Load it again and repeat what you did."
+    )
 
 
 class Shield:
-    """The outermost layer: refuses foreign hosts and cross-site requests, and adds the headers to every response."""
+    """The outermost layer: refuses foreign hosts, adds headers to every response, begins in the browser's language."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
@@ -56,12 +64,14 @@ class Shield:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        host = _host_name(Headers(scope=scope).get("host", ""))
+        headers = Headers(scope=scope)
+        host = _host_name(headers.get("host", ""))
         if host not in self.hosts and not (self.any_address and _is_address(host)):
             refusal = PlainTextResponse("This address is not known here. Set PALATE_PUBLIC_URL to it.", status_code=400)
             await refusal(scope, receive, self._sender(send))
             return
-        await self.app(scope, receive, self._sender(send))
+        with speaking(asked_for(headers.get("accept-language", ""))):
+            await self.app(scope, receive, self._sender(send))
 
     def _sender(self, send: Send) -> Send:
         async def with_headers(message: Message) -> None:

@@ -1,6 +1,6 @@
 """Templates: one environment, escaping everywhere, a few filters, and what every page needs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,14 +8,14 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
 
+from app.core import words
 from app.core.keys import key_map
 from app.core.settings import ROOT
+from app.web import words as spoken
 from app.web.flash import forget, heard
 from app.web.markdown import plain, to_html
 from app.web.sessions import csrf_token, give_visitor_cookie
 from app.web.static import VersionedFiles
-
-NBSP = "\u00a0"
 
 
 def make_environment(files: VersionedFiles, *, strict: bool = False) -> Environment:
@@ -28,22 +28,33 @@ def make_environment(files: VersionedFiles, *, strict: bool = False) -> Environm
         undefined=StrictUndefined if strict else Undefined,
         auto_reload=False,  # it would look at the disk for each of the twenty files of a task
     )
+    environment.add_extension("jinja2.ext.i18n")
+    translated: Any = environment  # with what the extension adds to it
+    translated.install_gettext_callables(words.gettext, _plural, newstyle=True)
+    environment.policies |= {"ext.i18n.trimmed": True, "json.dumps_kwargs": {"ensure_ascii": False, "sort_keys": True}}
     environment.filters |= {
-        "ago": ago,
+        "ago": spoken.ago,
         "browser": browser,
         "left": left,
-        "moment": moment,
-        "number": number,
-        "percent": percent,
-        "size": size,
+        "moment": spoken.moment,
+        "named": named,
+        "number": spoken.number,
+        "percent": spoken.percent,
+        "size": spoken.size,
+        "upfirst": upfirst,
     }
-    environment.globals |= {"static": files.address, "to_html": to_html, "plain": plain}
+    environment.globals |= {
+        "static": files.address,
+        "to_html": to_html,
+        "plain": plain,
+        "script_words": spoken.script_words,
+    }
     return environment
 
 
 def render(request: Request, template: str, /, status: int = 200, **context: Any) -> HTMLResponse:
     """A page or fragment with everything the frame needs: user, keys, csrf_token, project, role, theme,
-    path, flash.
+    language, path, flash.
 
     Looks nothing up: who asks was found by current_user or member before.
     """
@@ -57,16 +68,22 @@ def render(request: Request, template: str, /, status: int = 200, **context: Any
 
 
 def frame(request: Request) -> dict[str, Any]:
-    """What base.html reads. A page's own context goes before it."""
+    """What base.html reads. A page's own context goes before it.
+
+    `sides`: the arrow keys of the first and the second answer, which stand where the language begins and where it ends.
+    """
     user = getattr(request.state, "shown_user", None)
     access = getattr(request.state, "access", None)
     preferences: Mapping[str, Any] = user.preferences if user else {}
+    language = words.spoken()
     return {
         "request": request,
         "user": user,
         "preferences": preferences,
         "keys": key_map(preferences),
         "theme": preferences.get("theme", "auto"),
+        "language": language,
+        "sides": ("left", "right") if language.direction == "ltr" else ("right", "left"),
         "csrf_token": csrf_token(request),
         "project": getattr(request.state, "shown_project", None),
         "access": access,
@@ -91,14 +108,19 @@ def _cookies(request: Request, response: HTMLResponse, said: bool) -> None:
         forget(response)
 
 
-def ago(when: datetime | None, now: datetime | None = None) -> str:
-    """`4 minutes ago`. The template shows the exact time beside it (`moment`)."""
-    if when is None:
-        return "never"
-    seconds = int(((now or datetime.now(UTC)) - when).total_seconds())
-    if seconds < 45:
-        return "just now" if seconds > -45 else f"in {_span(-seconds)}"
-    return f"{_span(seconds)} ago"
+def _plural(one: str, many: str, n: int) -> str:
+    """For the extension, which fills in the values itself and escapes them."""
+    return words.spoken().translations.ngettext(one, many, n)
+
+
+def named(choices: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Choices whose words were marked with N_, in the language of now."""
+    return [(key, words.gettext(said)) for key, said in choices]
+
+
+def upfirst(text: str) -> str:
+    """The words of a list as they begin a line: all but the first letter as they are."""
+    return text[:1].upper() + text[1:]
 
 
 def left(until: datetime | None, now: datetime | None = None) -> int:
@@ -106,45 +128,12 @@ def left(until: datetime | None, now: datetime | None = None) -> int:
     return max(0, int((until - (now or datetime.now(UTC))).total_seconds())) if until else 0
 
 
-def _span(seconds: int) -> str:
-    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        count = round(seconds / length)
-        if count >= 1:
-            return f"{count} {unit}{'s' if count > 1 else ''}"
-    return f"{seconds} seconds"
-
-
-def moment(when: datetime | None) -> str:
-    """The exact time, for `datetime=` and on hover: 2026-11-22 16:04 UTC."""
-    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if when else ""
-
-
-def number(value: float | None, digits: int = 0) -> str:
-    """12,480 or 0.52; a dash for a figure that is not known."""
-    return "–" if value is None else f"{value:,.{digits}f}"
-
-
-def percent(value: float | None, digits: int = 0) -> str:
-    """A share of 1 as `71.8 %`."""
-    return "–" if value is None else f"{value * 100:.{digits}f}{NBSP}%"
-
-
 def browser(user_agent: str) -> str:
     """`Firefox on Linux`, as far as a user agent tells."""
     programs = ("Edg", "OPR", "Firefox", "Chrome", "Safari", "curl", "python-httpx")
     systems = ("Android", "iPhone", "iPad", "Windows", "Mac OS", "Linux")
-    names = {"Edg": "Edge", "OPR": "Opera", "python-httpx": "A program"}
+    names = {"Edg": "Edge", "OPR": "Opera", "python-httpx": words.gettext("A program")}
     program = next((one for one in programs if one in user_agent), None)
     system = next((one for one in systems if one in user_agent), None)
-    return " on ".join(filter(None, (names.get(program or "", program) or "A browser", system)))
-
-
-def size(octets: float | None) -> str:
-    """Bytes in the unit a person would choose: 58 MB."""
-    if octets is None:
-        return "–"
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if octets < 1000:
-            return f"{octets:.0f}{NBSP}{unit}"
-        octets /= 1000
-    return f"{octets:.1f}{NBSP}TB"
+    name = names.get(program or "", program) or words.gettext("A browser")
+    return words.gettext("%(browser)s on %(system)s", browser=name, system=system) if system else name

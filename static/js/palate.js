@@ -1,6 +1,8 @@
 // Every admin page: the CSRF header for htmx, one-key page commands, dialogs, and "copy" buttons.
 // htmx event names stand only in this file.
 
+import { gettext } from "./words.js";
+
 document.addEventListener("htmx:configRequest", (event) => {
   const token = document.querySelector('meta[name="csrf-token"]')?.content;
   if (token) event.detail.headers["X-CSRF-Token"] = token;
@@ -51,14 +53,14 @@ async function copyFrom(button) {
   const source = document.getElementById(button.dataset.copies);
   await navigator.clipboard.writeText(source.value ?? source.textContent.trim());
   const words = button.textContent;
-  button.textContent = "Copied";
+  button.textContent = gettext("Copied");
   setTimeout(() => { button.textContent = words; }, 2000);
 }
 
 function showPassword(button) {
   const input = document.getElementById(button.dataset.shows);
   input.type = input.type === "password" ? "text" : "password";
-  button.textContent = input.type === "password" ? "Show" : "Hide";
+  button.textContent = input.type === "password" ? gettext("Show") : gettext("Hide");
 }
 
 document.addEventListener("keydown", (event) => {

@@ -1,6 +1,7 @@
 // The playground: sends the form to its stream address and shows tokens as they come. Without it the form posts as a page.
 
 import { events } from "./events.js";
+import { gettext } from "./words.js";
 
 const form = document.getElementById("playground");
 const list = form.querySelector(".talk");
@@ -13,6 +14,7 @@ function turn(role, text) {
   const body = document.createElement("div");
   body.className = "material pre-wrap";
   body.dir = "auto";
+  body.lang = "";
   body.textContent = text;
   item.append(body);
   list.append(item);
@@ -27,7 +29,7 @@ function trouble(text) {
   const notice = document.createElement("p");
   notice.className = "notice warn";
   notice.setAttribute("role", "alert");
-  notice.textContent = `${text} Your message is still here.`;
+  notice.textContent = gettext("%(trouble)s Your message is still here.", { trouble: text });
   place.append(notice);
 }
 
@@ -36,7 +38,7 @@ async function failure(response) {
     const told = await response.json();
     return told.problems?.map((one) => one.message).join(" ") || told.message;
   } catch {
-    return "The model did not answer.";
+    return gettext("The model did not answer.");
   }
 }
 

@@ -12,7 +12,7 @@ from app.core.settings import ROOT
 SLICES = {"accounts", "projects", "labeling", "data", "training", "serving", "insights", "simulation", "demo"}
 TORCH = {"torch", "transformers", "safetensors", "accelerate", "gguf", "trl", "datasets", "peft"}
 WEB = {"fastapi", "starlette", "jinja2", "uvicorn"}
-TOP = {"main", "cli", "supervisor", "background", "sampler", "preflight", "backup", "checks"}
+TOP = {"main", "cli", "supervisor", "background", "sampler", "preflight", "backup", "catalogues", "checks"}
 """Modules at the top of app: entry points, which may know slices."""
 
 

@@ -17,7 +17,9 @@ from app.core.settings import Settings
 from tests import factories
 from tests.background.policy_double import PolicyDouble, serve
 from tests.browser.conftest import Open, Server
+from tests.browser.test_languages import strange, whole  # noqa: F401  the first is a fixture
 from tests.browser.waits import awake
+from tests.words.pseudo import CODE
 
 pytestmark = pytest.mark.browser
 SCALE = [{"value": n, "label": word} for n, word in enumerate(("Not at all", "", "Half way", "", "Fully"), 1)]
@@ -291,3 +293,19 @@ def test_no_body_tells_what_wrote_a_reply(open_label: Open, double: PolicyDouble
     assert len(bodies) >= 3
     for body in bodies:
         assert not re.search(r"\bv7\b|@v|model_id|deployment|token_ids|logprob|\"tiny\"|palate\"", body), body[:400]
+
+
+def test_a_talk_speaks_any_language(strange: None, annotator: User, db: Session, open_label: Open) -> None:  # noqa: F811
+    """In the language that is none (tests/words/pseudo.py): nothing came from elsewhere than a catalogue."""
+    annotator.preferences = {"language": CODE}
+    db.commit()
+    page = open_label()
+    waits(page, "open", 1)
+    whole(page, "talk-open")
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.keyboard.press("1")
+    waits(page, "ready", 1)
+    whole(page, "talk-ready")
+    page.get_by_role("link", name="⟦Éńd thé tálk").click()
+    page.wait_for_selector("#dock[data-ready]", state="attached")
+    whole(page, "talk-end")

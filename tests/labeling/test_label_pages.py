@@ -199,7 +199,7 @@ def test_changed_guidelines_are_told_until_the_next_answer(browser: TestClient, 
     page = browser.get(at).text
     assert told in page
     assert "Changed since version 1" in page
-    assert "Then the &lt;short&gt; one.</ins>" in page
+    assert "Then the &lt;short&gt; one.</span></ins>" in page
     assert "<del>" not in page
     browser.post(f"{at}/answer", data={**form_of(page), "choice": "a"})
     assert told not in browser.get(at).text

@@ -153,7 +153,7 @@ def test_too_few_turns_are_said(person: Person) -> None:
     assert "End the talk" not in page
     refused = person.post(f"{AT}/talk/end", **about(page))
     assert refused.status_code == 422
-    assert "This talk has 1 so far; it needs 2 turns." in refused.text
+    assert "This talk has 1 turn so far. It needs 2 turns." in refused.text
     person.post(f"{AT}/talk/ask", **about(page), text="And?")
     person.post(f"{AT}/talk/pick", **turn(person.get(AT).text), choice="b")
     assert person.post(f"{AT}/talk/end", **about(person.get(AT).text)).status_code == 303

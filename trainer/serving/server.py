@@ -25,6 +25,7 @@ Next = Callable[[HttpRequest], Awaitable[Response]]
 class NotAllowed(AppError):
     """The bearer token is missing or wrong."""
 
+    words = "The bearer token is missing or wrong."
     status = 401
 
 

@@ -36,6 +36,8 @@ TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 class CanaryFailed(AppError):
     """The new policy does not compute what it computed in training."""
 
+    words = "The new policy does not compute what it computed in training."
+
 
 @dataclass(frozen=True)
 class Probe:

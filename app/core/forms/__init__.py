@@ -29,6 +29,7 @@ from app.core.forms.rank import Rank
 from app.core.forms.rate import Flags, OnAnswers, Rate
 from app.core.forms.write import Demonstrate, Edit, Note
 from app.core.records.base import Json
+from app.core.words import gettext
 
 __all__ = [
     "DEFAULT_PROTOCOL",
@@ -97,29 +98,33 @@ def parse_protocol(fields: object) -> list[Field]:
 def _clashes(fields: Sequence[Field]) -> list[Problem]:
     """What does not go together."""
     keys = [field.key for field in fields]
-    problems = [Problem(key, "Two fields have this key.") for key in sorted({k for k in keys if keys.count(k) > 1})]
+    problems = [
+        Problem(key, gettext("Two fields have this key.")) for key in sorted({k for k in keys if keys.count(k) > 1})
+    ]
     leads = [field for field in fields if field.place != "panel"]
     if len(leads) > 1:
         problems.append(
-            Problem(leads[1].key, "One form compares, ranks, is written or talks once; the rest rates or notes.")
+            Problem(
+                leads[1].key, gettext("One form compares, ranks, is written or talks once; the rest rates or notes.")
+            )
         )
     if len({field.segments for field in fields} - {None}) > 1:
-        problems.append(Problem("answers", "All fields of a protocol are about the same number of answers."))
+        problems.append(Problem("answers", gettext("All fields of a protocol are about the same number of answers.")))
     elif segments_of(fields) == 0:
         problems += [
-            Problem(field.key, "This asks about answers, and the form shows none.")
+            Problem(field.key, gettext("This asks about answers, and the form shows none."))
             for field in fields
             if isinstance(field, OnAnswers) and field.of == "each"
         ]
     if all(isinstance(field, Note) and field.optional for field in fields):
-        problems.append(Problem(fields[0].key, "A form needs a question that must be answered."))
+        problems.append(Problem(fields[0].key, gettext("A form needs a question that must be answered.")))
     for field in fields:
         if isinstance(field, Compare) and field.anchors and len(field.anchors) != field.strength:
-            problems.append(Problem(field.key, "There is one anchor for each grade of the strength."))
+            problems.append(Problem(field.key, gettext("There is one anchor for each grade of the strength.")))
         for kind in ("options", "flags", "aspects", "labels"):
             ids = [getattr(one, "key", None) or getattr(one, "value", None) for one in getattr(field, kind, [])]
             if len(set(ids)) < len(ids):
-                problems.append(Problem(field.key, f"Two of its {kind} are the same."))
+                problems.append(Problem(field.key, gettext("Two of its %(kind)s are the same.", kind=kind)))
     return problems
 
 
@@ -145,7 +150,7 @@ def turn_of(fields: Sequence[Field]) -> Field:
     """What one turn of a talk asks; the rest of the form is about the talk as a whole."""
     lead = lead_of(fields)
     if not isinstance(lead, Converse):
-        raise InvalidInput([Problem(lead.key, "This form has no turns.")])
+        raise InvalidInput([Problem(lead.key, gettext("This form has no turns."))])
     return lead.turn
 
 
@@ -161,13 +166,13 @@ def parse_answers(fields: Sequence[Field], answers: Mapping[str, Any], texts: Se
     """
     unknown = sorted(set(answers) - {field.key for field in fields})
     if unknown:
-        raise InvalidInput([Problem(key, "This task does not ask this.") for key in unknown])
+        raise InvalidInput([Problem(key, gettext("This task does not ask this.")) for key in unknown])
     drafts: list[Draft] = []
     problems: list[Problem] = []
     for field in fields:
         answer = answers.get(field.key)
         if not isinstance(answer, Mapping):
-            problems.append(Problem(field.key, "This question has no answer yet."))
+            problems.append(Problem(field.key, gettext("This question has no answer yet.")))
             continue
         try:
             drafts += field.parse(answer, texts)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic import Field as Limits
 
 from app.core.forms.field import Answer, CriterionSpec, Draft, Field, Key, Label, RatingDraft
+from app.core.words import gettext, ngettext
 
 MOST_SPANS = 100
 LINES = 4
@@ -77,9 +78,9 @@ class Annotate(Field):
         names = {one.key: one.label for one in self.labels}
         for span in spans:
             if span.label not in names:
-                raise self.refuse("This is not one of the labels of this task.", span.label)
+                raise self.refuse(gettext("This is not one of the labels of this task."), span.label)
             if not span.start < span.end <= len(texts[0]):
-                raise self.refuse("A mark lies outside the answer.", f"{span.start} to {span.end}")
+                raise self.refuse(gettext("A mark lies outside the answer."), f"{span.start} to {span.end}")
         spans.sort(key=lambda span: (span.start, span.end, span.label))
         marks = [
             RatingDraft(self.key, f"{self.key}.{one.label}", 0, None, one.comment.strip(), (one.start, one.end))
@@ -91,7 +92,9 @@ class Annotate(Field):
         try:
             return _SPANS.validate_python(json.loads(str(answer["spans"])))
         except (ValidationError, ValueError) as error:
-            raise self.refuse(f"Marks are a list of start, end and label, at most {MOST_SPANS}.") from error
+            raise self.refuse(
+                gettext("Marks are a list of start, end and label, at most %(n)s.", n=MOST_SPANS)
+            ) from error
 
     def _quoted(self, answer: Answer, text: str) -> list[Span]:
         spans = []
@@ -101,7 +104,7 @@ class Annotate(Field):
                 continue
             start = text.find(quote)
             if start < 0:
-                raise self.refuse(f"Passage {line} does not stand in the answer word for word.", quote)
+                raise self.refuse(gettext("Passage %(n)s does not stand in the answer word for word.", n=line), quote)
             spans.append(
                 Span(
                     start=start,
@@ -115,7 +118,9 @@ class Annotate(Field):
     def sentence(self, drafts: Sequence[Draft], names: str) -> str:
         """ "3 passages marked"."""
         count = sum(1 for one in drafts if isinstance(one, RatingDraft) and one.span is not None)
-        return f"{count or 'No'} passage{'' if count == 1 else 's'} marked"
+        if not count:
+            return gettext("No passages marked")
+        return ngettext("%(n)s passage marked", "%(n)s passages marked", count)
 
     def filled(self, drafts: Sequence[Draft]) -> dict[str, str]:
         """The marks as a script sends them."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from app.core.forms.field import Answer, Draft, PreferenceDraft, Several, all_bad, preference_of
+from app.core.words import gettext
 
 
 class Choose(Several):
@@ -30,7 +31,7 @@ class Choose(Several):
         if choice == "all_bad" and self.all_bad:
             return [all_bad(self, segments, note)]
         if not isinstance(choice, str) or choice not in list(self.names[:segments]):
-            raise self.refuse("This is not one of the answers of this task.", choice)
+            raise self.refuse(gettext("This is not one of the answers of this task."), choice)
         best = self.names.index(choice)
         others = [slot for slot in range(segments) if slot != best]
         return [PreferenceDraft(self.key, "best", [[best], others], None, note)]
@@ -40,7 +41,9 @@ class Choose(Several):
         draft = preference_of(drafts, self.key)
         if draft is None:
             return ""
-        return "All bad" if draft.outcome == "all_bad" else f"{names[draft.tiers[0][0]]} is the best"
+        if draft.outcome == "all_bad":
+            return gettext("All bad")
+        return gettext("%(name)s is the best", name=names[draft.tiers[0][0]])
 
     def filled(self, drafts: Sequence[Draft]) -> dict[str, str]:
         """`choice` and the note."""

@@ -16,10 +16,17 @@ from app.core.forms.field import (
     all_bad,
     preference_of,
 )
+from app.core.words import N_, gettext
 
-GRADES = ("slightly", "", "clearly", "much")
-"""How strongly, from the weakest; "" is plainly better. A protocol with fewer grades uses the first ones."""
-WORDS = ("Slightly", "Better", "Clearly", "Much")
+PLAINLY = N_("%(name)s is better")
+GRADES = (
+    N_("%(name)s is slightly better"),
+    PLAINLY,
+    N_("%(name)s is clearly better"),
+    N_("%(name)s is much better"),
+)
+"""How strongly, from the weakest. A protocol with fewer grades uses the first ones."""
+WORDS = (N_("Slightly"), N_("Better"), N_("Clearly"), N_("Much"))
 """The same as they stand in the cells of the scale."""
 
 
@@ -62,7 +69,7 @@ class Compare(Field):
     @property
     def nothing_good(self) -> tuple[str, str] | None:
         """Both bad, where the protocol has it."""
-        return ("both_bad", "Both bad") if self.both_bad else None
+        return ("both_bad", gettext("Both bad")) if self.both_bad else None
 
     @property
     def sends(self) -> bool:
@@ -72,7 +79,7 @@ class Compare(Field):
     @property
     def words(self) -> list[str]:
         """What the cells of one side say, from the weakest."""
-        return self.anchors or list(WORDS[: self.strength])
+        return self.anchors or [gettext(word) for word in WORDS[: self.strength]]
 
     def says(self, name: str, grade: int) -> str:
         """One cell of the scale in words: "A is clearly better"."""
@@ -85,7 +92,7 @@ class Compare(Field):
     def parse(self, answer: Answer, texts: Sequence[str]) -> list[Draft]:
         """The overall preference, then one for each aspect. `strength` is 1 (weakest) … grades, 0 for a graded tie."""
         if len(texts) != 2:
-            raise self.refuse(f"A comparison needs two answers; this task has {len(texts)}.")
+            raise self.refuse(gettext("A comparison needs two answers; this task has %(n)s.", n=len(texts)))
         return [self._overall(answer), *(self._aspect(aspect, answer) for aspect in self.aspects)]
 
     def _overall(self, answer: Answer) -> PreferenceDraft:
@@ -103,8 +110,8 @@ class Compare(Field):
         if choice == "both_bad" and self.both_bad:
             return all_bad(self, 2, note)
         if choice is None:
-            raise self.refuse("This question has no answer yet.")
-        raise self.refuse("This is not one of the answers of this task.", choice)
+            raise self.refuse(gettext("This question has no answer yet."))
+        raise self.refuse(gettext("This is not one of the answers of this task."), choice)
 
     def _aspect(self, aspect: Aspect, answer: Answer) -> PreferenceDraft:
         choice = answer.get(f"aspect_{aspect.key}")
@@ -113,19 +120,19 @@ class Compare(Field):
             return PreferenceDraft(field, "tie", [[0, 1]])
         if choice in ("a", "b"):
             return PreferenceDraft(field, "prefer", [[0], [1]] if choice == "a" else [[1], [0]])
-        raise self.refuse(f"{aspect.label}: say A, B or the same.", choice or "")
+        raise self.refuse(gettext("%(aspect)s: say A, B or the same.", aspect=aspect.label), choice or "")
 
     def _strength(self, answer: Answer) -> int | None:
         given = answer.get("strength")
         if not self.strength:
             if given not in (None, ""):
-                raise self.refuse("This task does not ask how strongly.", given)
+                raise self.refuse(gettext("This task does not ask how strongly."), given)
             return None
         if isinstance(given, bool) or not str(given).isascii() or not str(given).isdigit():
-            raise self.refuse(f"Say how strongly, from 1 to {self.strength}.", given)
+            raise self.refuse(gettext("Say how strongly, from 1 to %(n)s.", n=self.strength), given)
         grade = int(str(given)[:9])
         if not 1 <= grade <= self.strength:
-            raise self.refuse(f"Say how strongly, from 1 to {self.strength}.", given)
+            raise self.refuse(gettext("Say how strongly, from 1 to %(n)s.", n=self.strength), given)
         return grade
 
     def sentence(self, drafts: Sequence[Draft], names: str) -> str:
@@ -138,18 +145,19 @@ class Compare(Field):
         for aspect in self.aspects:
             one = preference_of(drafts, f"{self.key}.{aspect.key}")
             if one is not None:
-                beside.append(f"{aspect.label}: {'same' if one.outcome == 'tie' else names[one.tiers[0][0]]}")
+                which = gettext("same") if one.outcome == "tie" else names[one.tiers[0][0]]
+                beside.append(f"{aspect.label}: {which}")
         return f"{said} ({', '.join(beside)})" if beside else said
 
     def _said(self, draft: PreferenceDraft, names: str) -> str:
         if draft.outcome == "tie":
-            return "Same"
+            return gettext("Same")
         if draft.outcome == "all_bad":
-            return "Both bad"
+            return gettext("Both bad")
         better, grade = names[draft.tiers[0][0]], draft.strength or 0
         if self.anchors and 1 <= grade <= len(self.anchors):
-            return f"{better} is better: {self.anchors[grade - 1]}"
-        return " ".join(filter(None, (better, "is", GRADES[grade - 1] if 1 <= grade <= 4 else "", "better")))
+            return gettext("%(name)s is better: %(anchor)s", name=better, anchor=self.anchors[grade - 1])
+        return gettext(GRADES[grade - 1] if 1 <= grade <= 4 else PLAINLY, name=better)
 
     def filled(self, drafts: Sequence[Draft]) -> dict[str, str]:
         """The choice in both its forms, the note, the aspects."""

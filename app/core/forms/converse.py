@@ -8,6 +8,7 @@ from pydantic import Field as Limits
 from app.core.forms.choose import Choose
 from app.core.forms.compare import Compare
 from app.core.forms.field import Answer, DemonstrationDraft, Draft, Field
+from app.core.words import gettext, ngettext
 
 MOST_MESSAGE = 8_000
 """Characters of one message of a talk."""
@@ -60,15 +61,16 @@ class Converse(Field):
         """No draft: the turns are stored already. `turns` is how many of them are answered."""
         turns = answer.get("turns")
         if not isinstance(turns, int):
-            raise self.refuse("A talk ends on its own page.")
+            raise self.refuse(gettext("A talk ends on its own page."))
         if turns < self.turns_least:
-            wanted = f"{self.turns_least} turn{'' if self.turns_least == 1 else 's'}"
-            raise self.refuse(f"This talk has {turns or 'none'} so far; it needs {wanted}.")
+            wanted = ngettext("It needs %(n)s turn.", "It needs %(n)s turns.", self.turns_least)
+            sofar = ngettext("This talk has %(n)s turn so far.", "This talk has %(n)s turns so far.", turns)
+            raise self.refuse(f"{sofar} {wanted}")
         return []
 
     def sentence(self, drafts: Sequence[Draft], names: str) -> str:
         """That it ended: each turn says its own sentence."""
-        return "Ended the talk"
+        return gettext("Ended the talk")
 
 
 class _Turn(Field):
@@ -88,7 +90,7 @@ class _Turn(Field):
     def sentence(self, drafts: Sequence[Draft], names: str) -> str:
         """The choice, or that the person wrote the reply."""
         own = any(isinstance(one, DemonstrationDraft) for one in drafts)
-        return "Wrote the reply" if own else super().sentence(drafts, names)  # type: ignore[safe-super]
+        return gettext("Wrote the reply") if own else super().sentence(drafts, names)  # type: ignore[safe-super]
 
 
 class ComparedTurn(_Turn, Compare):

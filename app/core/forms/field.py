@@ -10,11 +10,18 @@ from pydantic import Field as Limits
 
 from app.core.errors import InvalidInput, Problem
 from app.core.records.base import Json
+from app.core.words import N_, gettext
 
 MOST_NOTE = 4_000
 """Characters of a note."""
 MOST_ANSWERS = 9
 """Answers that one task may show: each has a digit of its own."""
+SHIPPED = (
+    N_("Which answer is better overall?"),
+    N_("Which answer is the best?"),
+    N_("Put the answers in order, the best first."),
+)
+"""What a form asks that nobody gave a question of its own."""
 Key = Annotated[str, Limits(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Label = Annotated[str, Limits(min_length=1, max_length=80)]
 
@@ -94,6 +101,11 @@ class Field(BaseModel):
         """How many answers a task shows for this field; None: as many as the other fields want."""
 
     @property
+    def asked(self) -> str:
+        """The question as it is shown: one of ours in the language of now, one that people wrote as it stands."""
+        return gettext(self.question) if self.question in SHIPPED else self.question
+
+    @property
     def names(self) -> str:
         """What the answers are called on the page, by slot: digits, as the keys that stand for them."""
         return "123456789"
@@ -150,7 +162,7 @@ class Field(BaseModel):
         if given is None:
             return ""
         if not isinstance(given, str) or len(given) > most:
-            raise self.refuse(f"A text here has at most {most:,} characters.")
+            raise self.refuse(gettext("A text here has at most %(n)s characters.", n=f"{most:,}"))
         return given.replace("\r\n", "\n").replace("\0", "").strip()
 
 
@@ -168,7 +180,7 @@ class Several(Field):
     @property
     def nothing_good(self) -> tuple[str, str] | None:
         """All bad, where the protocol has it."""
-        return ("all_bad", "All bad") if self.all_bad else None
+        return ("all_bad", gettext("All bad")) if self.all_bad else None
 
 
 def all_bad(field: Field, segments: int, note: str) -> PreferenceDraft:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from app.core.forms.field import Answer, Draft, PreferenceDraft, Several, all_bad, preference_of
+from app.core.words import gettext
 
 ORDER = re.compile(r"[1-9](?:[>=][1-9])*")
 PLACE = re.compile("[1-9]")
@@ -36,20 +37,20 @@ class Rank(Several):
         if answer.get("choice") == "all_bad" and self.all_bad:
             return [all_bad(self, segments, note)]
         if answer.get("choice"):
-            raise self.refuse("This is not one of the answers of this task.", answer["choice"])
+            raise self.refuse(gettext("This is not one of the answers of this task."), answer["choice"])
         tiers = self._order(answer, segments) if answer.get("order") else self._places(answer, segments)
         if not self.ties and len(tiers) < segments:
-            raise self.refuse("Two answers cannot share a place here.", answer.get("order", ""))
+            raise self.refuse(gettext("Two answers cannot share a place here."), answer.get("order", ""))
         outcome: Literal["prefer", "tie"] = "tie" if len(tiers) == 1 else "prefer"
         return [PreferenceDraft(self.key, outcome, tiers, None, note)]
 
     def _order(self, answer: Answer, segments: int) -> list[list[int]]:
         order = answer["order"]
         if not isinstance(order, str) or not ORDER.fullmatch(order):
-            raise self.refuse("An order is written like 3>1=2.", order)
+            raise self.refuse(gettext("An order is written like 3>1=2."), order)
         tiers = [sorted(self.names.index(name) for name in tier.split("=")) for tier in order.split(">")]
         if sorted(slot for tier in tiers for slot in tier) != list(range(segments)):
-            raise self.refuse(f"An order names each answer from 1 to {segments} once.", order)
+            raise self.refuse(gettext("An order names each answer from 1 to %(n)s once.", n=segments), order)
         return tiers
 
     def _places(self, answer: Answer, segments: int) -> list[list[int]]:
@@ -57,7 +58,9 @@ class Rank(Several):
         for slot in range(segments):
             place = answer.get(f"place_{slot + 1}")
             if not isinstance(place, str) or not PLACE.fullmatch(place) or int(place) > segments:
-                raise self.refuse(f"Give answer {slot + 1} a place from 1 to {segments}.", place or "")
+                raise self.refuse(
+                    gettext("Give answer %(name)s a place from 1 to %(n)s.", name=slot + 1, n=segments), place or ""
+                )
             by_place.setdefault(place, []).append(slot)
         return [by_place[place] for place in sorted(by_place)]
 
@@ -67,10 +70,11 @@ class Rank(Several):
         if draft is None:
             return ""
         if draft.outcome == "all_bad":
-            return "All bad"
+            return gettext("All bad")
         if draft.outcome == "tie":
-            return "All the same"
-        return ", then ".join(" and ".join(names[slot] for slot in tier) for tier in draft.tiers)
+            return gettext("All the same")
+        level = gettext(" and ")
+        return gettext(", then ").join(level.join(names[slot] for slot in tier) for tier in draft.tiers)
 
     def filled(self, drafts: Sequence[Draft]) -> dict[str, str]:
         """`order`, the same as places, and the note; `choice` where none was good."""

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Limits
 
 from app.core.forms.field import Answer, CriterionSpec, Draft, Field, Key, Label, RatingDraft
+from app.core.words import gettext
 
 
 class Option(BaseModel):
@@ -74,10 +75,11 @@ class Rate(OnAnswers):
         for option in self.options:
             if given == str(option.value):
                 return float(option.value)
-        where = "" if slot is None else f" for answer {slot + 1}"
-        if given in (None, ""):
-            raise self.refuse(f"This question has no answer yet{where}.")
-        raise self.refuse(f"This is not a step of the scale{where}.", given)
+        if given not in (None, ""):
+            raise self.refuse(gettext("This is not a step of the scale."), given)
+        if slot is None:
+            raise self.refuse(gettext("This question has no answer yet."))
+        raise self.refuse(gettext("This question has no answer yet for answer %(n)s.", n=slot + 1))
 
     def sentence(self, drafts: Sequence[Draft], names: str) -> str:
         """ "How clear is it? A 4, B 2"."""
@@ -85,7 +87,11 @@ class Rate(OnAnswers):
             float(one.value): one.label if len(self.options) < 4 and one.label else one.value for one in self.options
         }
         said = [
-            said_of(one.slot, names, "does not apply" if one.value is None else str(words.get(one.value, one.value)))
+            said_of(
+                one.slot,
+                names,
+                gettext("does not apply") if one.value is None else str(words.get(one.value, one.value)),
+            )
             for one in drafts
             if isinstance(one, RatingDraft)
         ]
@@ -135,7 +141,7 @@ class Flags(OnAnswers):
             for flag in self.flags:
                 given = answer.get(f"{flag.key}{ending}")
                 if given not in (None, "", "on"):
-                    raise self.refuse(f"{flag.label}: set or not set.", given)
+                    raise self.refuse(gettext("%(flag)s: set or not set.", flag=flag.label), given)
                 found.append(RatingDraft(self.key, f"{self.key}.{flag.key}", slot, float(given == "on")))
         return found
 
@@ -147,7 +153,7 @@ class Flags(OnAnswers):
             for one in drafts
             if isinstance(one, RatingDraft) and one.value
         ]
-        return f"Flags: {', '.join(said)}" if said else ""
+        return gettext("Flags: %(flags)s", flags=", ".join(said)) if said else ""
 
     def filled(self, drafts: Sequence[Draft]) -> dict[str, str]:
         """The boxes that were ticked."""

@@ -15,6 +15,7 @@ from app.core.forms.field import (
     PreferenceDraft,
     RatingDraft,
 )
+from app.core.words import gettext, ngettext
 
 MOST_TEXT = 20_000
 """Characters of an answer that a person writes."""
@@ -52,14 +53,14 @@ class Note(Field):
         """The text as a rating without a value; nothing where it was left empty."""
         text = self.text(answer, "text", MOST_NOTE)
         if len(text) < self.least:
-            words = f"Write at least {self.least} characters" + (f"; these are {len(text)}." if text else ".")
+            words = gettext("Write at least %(n)s characters; these are %(now)s.", n=self.least, now=len(text))
             raise self.refuse(words, text)
         return [RatingDraft(self.key, self.key, None, None, text)] if text else []
 
     def sentence(self, drafts: Sequence[Draft], names: str) -> str:
         """The note in quotes."""
         text = next((one.text for one in drafts if isinstance(one, RatingDraft)), "")
-        return f"“{text if len(text) <= 80 else text[:79] + '…'}”" if text else ""
+        return gettext("“%(text)s”", text=text if len(text) <= 80 else text[:79] + "…") if text else ""
 
     def filled(self, drafts: Sequence[Draft]) -> dict[str, str]:
         """The text."""
@@ -87,13 +88,14 @@ class Demonstrate(Field):
         """One demonstration."""
         text = self.text(answer, "text", MOST_TEXT)
         if len(text) < self.least:
-            raise self.refuse(f"An answer here has at least {self.least} characters.", text)
+            raise self.refuse(gettext("An answer here has at least %(n)s characters.", n=self.least), text)
         return [DemonstrationDraft(self.key, text)]
 
     def sentence(self, drafts: Sequence[Draft], names: str) -> str:
         """Its length: the text itself stands in the history."""
         text = next((one.text for one in drafts if isinstance(one, DemonstrationDraft)), "")
-        return f"Wrote an answer of {_words(text)}"
+        count = len(text.split())
+        return ngettext("Wrote an answer of %(n)s word", "Wrote an answer of %(n)s words", count, n=f"{count:,}")
 
     def filled(self, drafts: Sequence[Draft]) -> dict[str, str]:
         """The text."""
@@ -123,15 +125,16 @@ class Edit(Field):
         """One demonstration that was edited from slot 0."""
         text = self.text(answer, "text", MOST_TEXT)
         if not text:
-            raise self.refuse("The rewritten answer is empty.")
+            raise self.refuse(gettext("The rewritten answer is empty."))
         if not self.unchanged and text == texts[0].strip():
-            raise self.refuse("This is the answer as it was; change it, or skip the task.")
+            raise self.refuse(gettext("This is the answer as it was; change it, or skip the task."))
         return [DemonstrationDraft(self.key, text, 0)]
 
     def sentence(self, drafts: Sequence[Draft], names: str) -> str:
         """Its length."""
         text = next((one.text for one in drafts if isinstance(one, DemonstrationDraft)), "")
-        return f"Rewrote the answer in {_words(text)}"
+        count = len(text.split())
+        return ngettext("Rewrote the answer in %(n)s word", "Rewrote the answer in %(n)s words", count, n=f"{count:,}")
 
     def filled(self, drafts: Sequence[Draft]) -> dict[str, str]:
         """The text."""
@@ -140,8 +143,3 @@ class Edit(Field):
 
 def _text(drafts: Sequence[Draft]) -> dict[str, str]:
     return {"text": next((one.text for one in drafts if not isinstance(one, PreferenceDraft)), "")}
-
-
-def _words(text: str) -> str:
-    count = len(text.split())
-    return f"{count:,} word{'' if count == 1 else 's'}"

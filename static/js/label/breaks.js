@@ -1,5 +1,7 @@
 // "break in 12 min": how long somebody has worked since their last break. Five quiet minutes are one, and so is a pause.
 
+import { gettext } from "../words.js";
+
 const QUIET = 5 * 60_000;
 const OFTEN = 10_000; // ms between two looks
 
@@ -27,8 +29,8 @@ export class Breaks {
     this.moved = false;
     localStorage.setItem(this.name, JSON.stringify({ from, last }));
     const left = Math.ceil((from + this.length - now) / 60_000);
-    this.box.textContent = left > 0 ? `break in ${left} min` : "time for a break";
-    if (left <= 0 && !this.said) this.say("Time for a break.");
+    this.box.textContent = left > 0 ? gettext("break in %(n)s min", { n: left }) : gettext("time for a break");
+    if (left <= 0 && !this.said) this.say(gettext("Time for a break."));
     this.said = left <= 0;
   }
 

@@ -1,6 +1,8 @@
 // Ask before sending: a key or a click marks an answer, and the question turns into the button that sends it. Where one key
 // sends, only the arrows on a graded scale mark.
 
+import { gettext } from "../words.js";
+
 let marked = null; // {cell, send}
 
 export function pending() { return Boolean(marked); }
@@ -25,7 +27,7 @@ export function mark(cell, send, method) {
   ask.querySelector(".question").hidden = true;
   ask.querySelector(".question").after(button);
   if (method === "pointer") button.focus({ preventScroll: true }); // so that Enter sends, not marks again
-  return `${wordsOf(cell)}. Enter sends.`;
+  return gettext("%(answer)s. Enter sends.", { answer: wordsOf(cell) });
 }
 
 export function send() { marked?.send(); }

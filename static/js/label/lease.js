@@ -1,6 +1,8 @@
 // A task is lent for a time. While somebody works here, that time is renewed in its last fifth; to somebody who seems to
 // be away a notice offers it. An answer that comes too late is kept all the same, and marked.
 
+import { gettext, ngettext } from "../words.js";
+
 const LOOK = 5_000;
 const AWAY = 30_000; // ms without a key or a movement
 const LAST = 0.2;
@@ -58,7 +60,7 @@ export class Leases {
     const { ends, final } = loans.get(task.read);
     const minutes = Math.ceil((ends - Date.now()) / 60_000);
     const gone = minutes < 1;
-    const title = gone ? "This task went back to the pile." : `This task goes back to the pile in ${minutes} minute${minutes > 1 ? "s" : ""}.`;
+    const title = gone ? gettext("This task went back to the pile.") : ngettext("This task goes back to the pile in %(n)s minute.", "This task goes back to the pile in %(n)s minutes.", minutes);
     const box = this.notices.querySelector(".notice.lease") ?? this.notices.appendChild(this.model.cloneNode(true));
     if (box.querySelector("strong").textContent === title) return;
     box.querySelector("strong").textContent = title;

@@ -1,6 +1,8 @@
 // Passages of an answer, marked with a label: by selecting them, or word by word with the arrow keys in the text. Offsets
 // are sent in characters of the source as the server counts them (code points).
 
+import { gettext } from "../words.js";
+
 const states = new WeakMap(); // section.marks → [{start, end, label, comment}] in code units of the text
 
 function partsOf(root = document) {
@@ -16,9 +18,12 @@ export function open(task) {
   marks.section.querySelector(".mark-lines").remove();
   for (const part of marks.section.querySelectorAll(".marks-how, .mark-labels")) part.hidden = false;
   marks.section.querySelector('input[type="hidden"]').disabled = false;
-  marks.body.addEventListener("keydown", (event) => { if (/^Arrow(Left|Right)$/.test(event.key)) { event.preventDefault(); event.stopPropagation(); word(marks, event.key === "ArrowRight", event.shiftKey); } });
+  marks.body.addEventListener("keydown", (event) => { if (/^Arrow(Left|Right)$/.test(event.key)) { event.preventDefault(); event.stopPropagation(); word(marks, event.key === onwards(marks.text), event.shiftKey); } });
   draw(marks);
 }
+
+// The arrow that goes on in a text: it may run the other way than the page.
+function onwards(text) { return getComputedStyle(text.parentElement).direction === "rtl" ? "ArrowLeft" : "ArrowRight"; }
 
 // Marks as they were sent, put into the form again.
 export function put(read, sent) {
@@ -50,18 +55,18 @@ export function click(target) {
   if (gone === undefined) return null;
   marks.spans.splice(Number(gone), 1);
   draw(marks);
-  return "Mark removed.";
+  return gettext("Mark removed.");
 }
 
 function add(marks, label) {
   const selection = document.getSelection();
-  if (selection.isCollapsed || selection.anchorNode !== marks.text || selection.focusNode !== marks.text) return "Select a passage of the answer first.";
+  if (selection.isCollapsed || selection.anchorNode !== marks.text || selection.focusNode !== marks.text) return gettext("Select a passage of the answer first.");
   const [start, end] = [selection.anchorOffset, selection.focusOffset].sort((a, b) => a - b);
   marks.spans.push({ start, end, label, comment: "" });
   marks.spans.sort((a, b) => a.start - b.start);
   selection.removeAllRanges();
   draw(marks);
-  return `Marked: ${marks.text.data.slice(start, end)}.`;
+  return gettext("Marked: %(passage)s.", { passage: marks.text.data.slice(start, end) });
 }
 
 function draw({ section, spans, text }) {
@@ -80,10 +85,10 @@ function line(span, index, words, text, changed) {
   quote.textContent = text.data.slice(span.start, span.end);
   const what = document.createElement("span");
   what.append(Object.assign(document.createElement("b"), { textContent: `${words[span.label]} ` }), quote);
-  const remove = Object.assign(document.createElement("button"), { type: "button", className: "button quiet small", textContent: "Remove" });
+  const remove = Object.assign(document.createElement("button"), { type: "button", className: "button quiet small", textContent: gettext("Remove") });
   remove.dataset.unmark = index;
-  const comment = Object.assign(document.createElement("input"), { className: "input", value: span.comment, placeholder: "Comment", maxLength: 1000 });
-  comment.setAttribute("aria-label", `Comment on “${quote.textContent}”`);
+  const comment = Object.assign(document.createElement("input"), { className: "input", value: span.comment, placeholder: gettext("Comment"), maxLength: 1000 });
+  comment.setAttribute("aria-label", gettext("Comment on “%(passage)s”", { passage: quote.textContent }));
   comment.addEventListener("input", () => { span.comment = comment.value; changed(); });
   item.append(what, remove, comment);
   return item;

@@ -16,6 +16,7 @@ import * as seen from "./seen.js";
 import { SignInAgain } from "./signin.js";
 import * as veil from "./veil.js";
 import * as write from "./write.js";
+import { gettext, ngettext, onward } from "../words.js";
 
 const DEAD = 150; // ms after a new task: a double press must not answer an unread one
 const HOLD = 90; // ms the chosen cell keeps its colour; the next task's texts are there at once
@@ -60,7 +61,7 @@ function show(task) {
   nothing.hidden = Boolean(task);
   dock.hidden = !task;
   if (!task) {
-    document.title = `Nothing to compare · ${dock.dataset.project} · Palate`;
+    document.title = `${gettext("Nothing to compare")} · ${dock.dataset.project} · Palate`;
     nothing.querySelector("h1").focus({ preventScroll: true });
     return;
   }
@@ -81,7 +82,7 @@ function begin(task) {
   doze();
   waking = setTimeout(wake, DEAD);
   if (!edits) {
-    const title = `Task ${count + outbox.entries().length + 1}`;
+    const title = gettext("Task %(n)s", { n: count + outbox.entries().length + 1 });
     task.read.querySelector("h1").textContent = title;
     document.title = `${title} · ${dock.dataset.project} · Palate`;
   }
@@ -183,11 +184,11 @@ function pause() {
   breaks.begin();
   show(null);
   nothing.hidden = true;
-  document.title = `Paused · ${dock.dataset.project} · Palate`;
+  document.title = `${gettext("Paused")} · ${dock.dataset.project} · Palate`;
   const place = document.getElementById("paused");
   place.hidden = false;
   place.querySelector("button").focus({ preventScroll: true });
-  said.textContent = "Paused. Enter goes on.";
+  said.textContent = gettext("Paused. Enter goes on.");
   // Without the server the lease ends by itself; there is nothing that the person could do about it.
   return keys.length ? outbox.post("pause", keys).catch(() => null) : null;
 }
@@ -202,7 +203,7 @@ async function resume() {
 function sendRank(method) {
   const { form } = current();
   const order = rank.order(form);
-  if (!order) return toast("Not every answer has its place yet.");
+  if (!order) return toast(gettext("Not every answer has its place yet."));
   const button = form.querySelector('[data-command="rank"]');
   button.dataset.said = rank.sentence(form);
   return send("answer", { order }, button, method);
@@ -214,7 +215,7 @@ function sendAll(method) {
   const { open, sent } = rows.fields(form);
   if (open) return toast(open);
   const button = form.querySelector(".send");
-  button.dataset.said = "Sent";
+  button.dataset.said = gettext("Sent");
   return send("answer", sent, button, method);
 }
 
@@ -257,14 +258,14 @@ async function undo() {
   if (local) {
     const task = shown.get(local.fields.key);
     if (task) back(task);
-    return toast("Taken back. It had not been sent yet.");
+    return toast(gettext("Taken back. It had not been sent yet."));
   }
   await outbox.now();
-  if (outbox.entries().length) return toast("Undo needs the server, and it cannot be reached. Your answers are kept.");
+  if (outbox.entries().length) return toast(gettext("Undo needs the server, and it cannot be reached. Your answers are kept."));
   let response;
-  try { response = await outbox.post("undo", {}); } catch { return toast("The server did not answer. Nothing was taken back."); }
+  try { response = await outbox.post("undo", {}); } catch { return toast(gettext("The server did not answer. Nothing was taken back.")); }
   if (response.status === 401) return outbox.check();
-  if (!response.ok) return toast("The server could not take it back. Try again.");
+  if (!response.ok) return toast(gettext("The server could not take it back. Try again."));
   const body = await response.json();
   progress(body.today);
   toast(body.said);
@@ -284,16 +285,16 @@ function progress(today) {
   count = today;
   const place = document.getElementById("progress");
   const goal = Number(place.dataset.goal);
-  place.querySelector(".figures").textContent = goal ? `${today} of ${goal} today` : `${today} today`;
+  place.querySelector(".figures").textContent = goal ? gettext("%(n)s of %(goal)s today", { n: today, goal }) : gettext("%(n)s today", { n: today });
   if (goal) place.querySelector("progress").value = today;
 }
 
 const WORDS = {
-  saved: ["check", () => "All saved"],
-  sending: ["sending", (n) => `Sending ${n}`],
-  kept: ["offline", (n) => `${n} kept on this device`],
-  signin: ["warning", (n) => (n ? `Sign in to send ${n}` : "Sign in again")],
-  other: ["person", (n) => (n ? `${n} kept on this device` : "Sign in again")],
+  saved: ["check", () => gettext("All saved")],
+  sending: ["sending", (n) => gettext("Sending %(n)s", { n })],
+  kept: ["offline", (n) => gettext("%(n)s kept on this device", { n })],
+  signin: ["warning", (n) => (n ? gettext("Sign in to send %(n)s", { n }) : gettext("Sign in again"))],
+  other: ["person", (n) => (n ? gettext("%(n)s kept on this device", { n }) : gettext("Sign in again"))],
 };
 let slowly;
 function onOutbox({ ack, elsewhere, state, waiting, delay, online }) {
@@ -304,9 +305,10 @@ function onOutbox({ ack, elsewhere, state, waiting, delay, online }) {
   if (state === "sending" && save.dataset.state === "saved") slowly = setTimeout(() => outbox.tell(), 400);
   else paint(state, waiting);
   if (state === "sending" && save.dataset.state === "saved") save.dataset.state = "sending-soon";
+  const then = online ? gettext("Tried again in %(n)s s.", { n: Math.round((delay ?? 1000) / 1000) }) : gettext("You are offline.");
   document.getElementById("waiting-words").textContent = waiting
-    ? `${waiting} answer${waiting > 1 ? "s are" : " is"} kept on this device${state === "signin" ? ". Sign in again to send." : online ? `, tried again in ${Math.round((delay ?? 1000) / 1000)} s.` : ". You are offline."}`
-    : "Nothing. Every answer is saved on the server.";
+    ? [ngettext("%(n)s answer is kept on this device.", "%(n)s answers are kept on this device.", waiting), state === "signin" ? gettext("Sign in again to send.") : then].join(" ")
+    : gettext("Nothing. Every answer is saved on the server.");
   again.needed(outbox.needs, waiting);
   return undefined;
 }
@@ -318,7 +320,7 @@ function drop(key) {
   if (index >= 0) ready.splice(index, 1);
   if (current()?.key === key && !leaving) {
     show(ready.shift() ?? null);
-    toast("You answered that task in another window.");
+    toast(gettext("You answered that task in another window."));
   }
   fill();
 }
@@ -333,13 +335,13 @@ function paint(state, waiting) {
 function onAck(body) {
   if (body.refused) {
     if (edits) { leaving = false; wake(); } // a change that was refused may be made otherwise
-    toast(body.message ?? body.detail ?? "One task was not yours any more; its answer could not be stored.");
+    toast(body.message ?? body.detail ?? gettext("One task was not yours any more; its answer could not be stored."));
   } else {
     progress(body.today);
     if (body.next) take(body.next);
-    said.textContent = `Saved. ${body.sentence}.`;
+    said.textContent = gettext("Saved. %(answer)s.", { answer: body.sentence });
     if (edits && !outbox.entries().length) location.assign(edits);
-    if (body.late) toast("That task's lease had ended. Your answer is kept and marked late.");
+    if (body.late) toast(gettext("That task's lease had ended. Your answer is kept and marked late."));
   }
   fill();
 }
@@ -387,8 +389,8 @@ const commands = {
   preview: async () => { const words = await write.preview(base); if (words) toast(words); },
   confirm: () => confirm.send(),
   pause, resume,
-  left: () => arrow(-1),
-  right: () => arrow(1),
+  left: () => arrow(-onward),
+  right: () => arrow(onward),
   together: panes.toggleTogether,
   source: panes.toggleSource,
   differences: () => { const words = panes.toggleDifferences(); if (words) toast(words); },

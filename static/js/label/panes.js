@@ -1,6 +1,7 @@
 // Reading: how much is left, scrolling together, source, the switch on small screens.
 
 import * as diff from "./diff.js";
+import { gettext, ngettext, onward } from "../words.js";
 
 const LINE = 27;
 let together = localStorage.getItem("palate:together") !== "off";
@@ -38,7 +39,7 @@ function rest(body) {
   const pill = body.parentElement.querySelector(".rest");
   const lines = Math.round((body.scrollHeight - body.scrollTop - body.clientHeight - 24) / LINE);
   pill.hidden = lines < 1;
-  pill.querySelector(".lines").textContent = lines === 1 ? "1 more line" : `${lines} more lines`;
+  pill.querySelector(".lines").textContent = ngettext("%(n)s more line", "%(n)s more lines", lines);
 }
 
 let leader = null;
@@ -90,7 +91,7 @@ export function toggleSource() {
 
 // Returns what there is to say about it.
 export function toggleDifferences() {
-  if (!diff.possible) return "This browser cannot mark differences.";
+  if (!diff.possible) return gettext("This browser cannot mark differences.");
   differences = !differences;
   press(document);
   return compare();
@@ -100,11 +101,11 @@ function compare() {
   diff.clear();
   if (!differences) return "";
   const texts = [...document.querySelectorAll(".pane .material:not([hidden], textarea)")];
-  if (texts.length === 1 && document.querySelector(".writing")) return "What differs shows in the preview.";
-  if (texts.length !== 2) return "Differences are marked between two answers only.";
+  if (texts.length === 1 && document.querySelector(".writing")) return gettext("What differs shows in the preview.");
+  if (texts.length !== 2) return gettext("Differences are marked between two answers only.");
   const found = diff.mark(...texts);
-  if (found === null) return "These answers are too long to compare word by word.";
-  return found ? "" : "The answers are the same, word for word.";
+  if (found === null) return gettext("These answers are too long to compare word by word.");
+  return found ? "" : gettext("The answers are the same, word for word.");
 }
 
 // Rendered or source, as chosen.
@@ -133,6 +134,6 @@ function swipe(task) {
   panes.addEventListener("touchend", (event) => {
     const end = event.changedTouches[0];
     const across = end.clientX - start.clientX;
-    if (Math.abs(across) > 60 && Math.abs(across) > 2 * Math.abs(end.clientY - start.clientY)) turn(across < 0 ? 1 : -1);
+    if (Math.abs(across) > 60 && Math.abs(across) > 2 * Math.abs(end.clientY - start.clientY)) turn(across < 0 ? onward : -onward);
   }, { passive: true });
 }

@@ -1,8 +1,10 @@
 // Ranking. Digits place answers from best to worst, 0 ties with the last one, Backspace takes back; the last place fills
 // itself. All of it by buttons as well, and by dragging: onto a place to stand before it, onto an empty one to come next.
 
+import { gettext } from "../words.js";
+
 const states = new WeakMap(); // fieldset → {tiers: [["3"], ["1", "2"]], level, before: [earlier states as JSON]}
-const WORDS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"];
+const WORDS = [gettext("first"), gettext("second"), gettext("third"), gettext("fourth"), gettext("fifth"), gettext("sixth"), gettext("seventh"), gettext("eighth"), gettext("ninth")];
 
 function partsOf(root) {
   const field = root.querySelector("fieldset.rank");
@@ -39,7 +41,7 @@ export function put(form, order) {
   if (rank) change(rank, (state) => { state.tiers = order.split(">").map((tier) => tier.split("=")); });
 }
 
-export function sentence(form) { return partsOf(form).state.tiers.map((tier) => tier.join(" and ")).join(", then "); }
+export function sentence(form) { return partsOf(form).state.tiers.map((tier) => tier.join(gettext(" and "))).join(gettext(", then ")); }
 
 // What a command means here, as a function that does it and returns words for the live region; null for any other.
 export function key(command, form) {
@@ -75,7 +77,7 @@ function place(rank, name) {
     const rest = left(rank);
     if (rest.length === 1) state.tiers.push(rest);
   });
-  return left(rank).length ? `${name} placed.` : `${sentence(rank.field.form)}. Enter sends.`;
+  return left(rank).length ? gettext("%(name)s placed.", { name }) : gettext("%(answer)s. Enter sends.", { answer: sentence(rank.field.form) });
 }
 
 function remove(rank, name) {
@@ -83,7 +85,7 @@ function remove(rank, name) {
     state.tiers = state.tiers.map((tier) => tier.filter((one) => one !== name)).filter((tier) => tier.length);
     state.level = false;
   });
-  return `${name} taken out.`;
+  return gettext("%(name)s taken out.", { name });
 }
 
 // Before the end: the next one ties with the last. At the end: the last tier joins the one before it, or parts again.
@@ -91,7 +93,7 @@ function level(rank) {
   if (rank.field.dataset.ties !== "yes" || !rank.state.tiers.length) return "";
   if (!left(rank).length) return toggle(rank, placed(rank.state).length - 1);
   change(rank, (state) => { state.level = !state.level; });
-  return rank.state.level ? "The next one is as good as the last." : "The next one is worse than the last.";
+  return rank.state.level ? gettext("The next one is as good as the last.") : gettext("The next one is worse than the last.");
 }
 
 // The step before the place with this number: better than becomes as good as, and back.
@@ -114,7 +116,7 @@ function back(rank) {
   if (!last) return "";
   Object.assign(rank.state, JSON.parse(last));
   draw(rank);
-  return "Taken back.";
+  return gettext("Taken back.");
 }
 
 function move(rank, name, before) {
@@ -145,11 +147,11 @@ function draw(rank) {
   for (const tier of state.tiers) {
     for (const [index, name] of tier.entries()) {
       const item = element("li", {});
-      const words = index ? "as good as" : "better than";
+      const words = index ? gettext("as good as") : gettext("better than");
       if (number) {
-        item.append(ties ? element("button", { type: "button", class: "than", "data-than": number, "aria-label": `${words}, before ${name}` }, words) : element("span", { class: "than" }, words));
+        item.append(ties ? element("button", { type: "button", class: "than", "data-than": number, "aria-label": gettext("%(words)s, before %(name)s", { words, name }) }, words) : element("span", { class: "than" }, words));
       }
-      item.append(element("button", { type: "button", class: "slot", draggable: "true", "data-taken": name, "aria-label": `${name}, ${WORDS[number]} place. Take out` }, name));
+      item.append(element("button", { type: "button", class: "slot", draggable: "true", "data-taken": name, "aria-label": gettext("%(name)s, %(first)s place. Take out", { name, first: WORDS[number] }) }, name));
       items.push(item);
       number += 1;
     }
@@ -157,7 +159,7 @@ function draw(rank) {
   for (let empty = number; empty < count; empty += 1) {
     const item = element("li", {});
     const first = empty === number;
-    if (empty) item.append(element("span", { class: "than" }, first && state.level ? "as good as" : first ? "better than" : "—"));
+    if (empty) item.append(element("span", { class: "than" }, first && state.level ? gettext("as good as") : first ? gettext("better than") : "—"));
     item.append(element("span", { class: first ? "slot next" : "slot later", "data-empty": "" }, "?"));
     items.push(item);
   }
@@ -167,6 +169,8 @@ function draw(rank) {
   if (send) send.disabled = number < count;
   badges(rank);
 }
+
+function ordinal(place) { return { 1: gettext("1st"), 2: gettext("2nd"), 3: gettext("3rd") }[place] ?? gettext("%(n)sth", { n: place }); }
 
 function badges({ state }) {
   let number = 1;
@@ -179,10 +183,10 @@ function badges({ state }) {
     const button = holder.querySelector("[data-place]");
     const taken = places.get(button.dataset.place);
     const badge = holder.querySelector(".place");
-    badge.textContent = taken ? `${taken}${{ 1: "st", 2: "nd", 3: "rd" }[taken] ?? "th"}` : "";
+    badge.textContent = taken ? ordinal(taken) : "";
     badge.classList.toggle("set", Boolean(taken));
-    button.textContent = taken ? "Take out" : state.level ? "Tie" : "Place next";
-    button.setAttribute("aria-label", `${button.textContent}: answer ${button.dataset.place}`);
+    button.textContent = taken ? gettext("Take out") : state.level ? gettext("Tie") : gettext("Place next");
+    button.setAttribute("aria-label", gettext("%(words)s: answer %(name)s", { words: button.textContent, name: button.dataset.place }));
   }
 }
 

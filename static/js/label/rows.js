@@ -2,6 +2,7 @@
 // to the next; Enter sends when nothing is open any more.
 
 import * as rank from "./rank.js";
+import { gettext, onward } from "../words.js";
 
 export function isOn(form) { return form?.dataset.send === "button"; }
 
@@ -74,7 +75,8 @@ export function pick(label, form, method) {
   const next = missing(form)[0];
   if (input.type === "radio" && method === "key") after(row, form);
   else if (input.type === "radio" && next && !next.offsetParent) focusRow(next);
-  return `${input.getAttribute("aria-label") ?? label.textContent.trim()}${input.checked ? "" : ", taken back"}.`;
+  const words = input.getAttribute("aria-label") ?? label.textContent.trim();
+  return input.checked ? `${words}.` : gettext("%(answer)s, taken back.", { answer: words });
 }
 
 // What a command means here, as a function that does it and returns words for the live region; null for any other.
@@ -86,7 +88,7 @@ export function key(command, form) {
   if (command === "down" || command === "up") return () => { step(row, form, command === "down" ? 1 : -1); return ""; };
   const label = row.querySelector(`[data-press~="${command}"]`);
   if (label) return press(label, form);
-  if (command === "left" || command === "right") return () => shift(row, command === "right" ? 1 : -1);
+  if (command === "left" || command === "right") return () => shift(row, command === "right" ? onward : -onward);
   if (command === "back") return () => clear(row);
   return /^[0-9]$/.test(command) ? () => "" : null;
 }
@@ -118,7 +120,7 @@ function clear(row) {
     input.checked = false;
     input.dispatchEvent(new Event("input", { bubbles: true }));
   }
-  return "Cleared.";
+  return gettext("Cleared.");
 }
 
 // Everything the form says, or the words that tell what is still open.
@@ -127,7 +129,7 @@ export function fields(form) {
   if (open.length) {
     focusRow(open[0]);
     const names = open.map((row) => row.dataset.names ?? row.querySelector("legend")?.textContent.trim()).join(", ");
-    return { open: `Still open: ${names}` };
+    return { open: gettext("Still open: %(names)s", { names }) };
   }
   const sent = Object.fromEntries(new FormData(form));
   for (const name of Object.keys(sent)) {

@@ -1,6 +1,7 @@
 // Signing in again above the task. Nothing is left: the answers wait in the outbox, the task stays on the screen.
 
 import { SIGNED_IN, renew, signIn } from "./session.js";
+import { gettext, ngettext } from "../words.js";
 
 const STILL = 600; // ms before the field takes the focus: keys meant for the task must not land in a password
 
@@ -24,7 +25,7 @@ export class SignInAgain {
   others(count) {
     if (!count) return;
     const notice = document.getElementById("others-wait").content.firstElementChild.cloneNode(true);
-    notice.querySelector("strong").textContent = `${count === 1 ? "1 answer of somebody else is" : `${count} answers of somebody else are`} kept on this device.`;
+    notice.querySelector("strong").textContent = ngettext("%(n)s answer of somebody else is kept on this device.", "%(n)s answers of somebody else are kept on this device.", count);
     document.getElementById("notices").append(notice);
   }
 
@@ -55,12 +56,11 @@ export class SignInAgain {
 
   say(needs, waiting) {
     const { name } = this.dialog.dataset;
-    const some = waiting === 1 ? "1 answer" : `${waiting} answers`;
-    this.dialog.querySelector("h2").textContent = waiting ? `Sign in again to send ${some}` : "Sign in again to go on";
-    const why = needs === "other" ? `Somebody else is signed in in this browser now. ` : "";
-    const kept = waiting ? `${waiting === 1 ? "It is" : "They are"} kept on this device, and so is the task before you.` : "The task before you stays.";
-    this.dialog.querySelector(".why-now").textContent = `${why}${kept}`;
-    this.dialog.querySelector(".for-whom").textContent = `Only when ${name} signs in ${waiting === 1 ? "is it" : "are they"} sent. Whoever else signs in here gets a page of their own.`;
+    this.dialog.querySelector("h2").textContent = waiting ? ngettext("Sign in again to send %(n)s answer", "Sign in again to send %(n)s answers", waiting) : gettext("Sign in again to go on");
+    const why = needs === "other" ? gettext("Somebody else is signed in in this browser now.") : "";
+    const kept = waiting ? ngettext("It is kept on this device, and so is the task before you.", "They are kept on this device, and so is the task before you.", waiting) : gettext("The task before you stays.");
+    this.dialog.querySelector(".why-now").textContent = `${why} ${kept}`.trim();
+    this.dialog.querySelector(".for-whom").textContent = ngettext("Only when %(name)s signs in is it sent. Whoever else signs in here gets a page of their own.", "Only when %(name)s signs in are they sent. Whoever else signs in here gets a page of their own.", waiting, { name });
     this.dialog.querySelector(".for-whom").hidden = !waiting;
   }
 
@@ -72,7 +72,7 @@ export class SignInAgain {
     try {
       here = await signIn(form.elements.email.value, form.elements.password.value);
     } catch {
-      here = { message: "The server did not answer. Try again in a moment." };
+      here = { message: gettext("The server did not answer. Try again in a moment.") };
     } finally {
       button.disabled = false;
     }

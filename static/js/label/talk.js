@@ -9,10 +9,11 @@ import { toggleDifferences, toggleSource, turn } from "./panes.js";
 import * as rows from "./rows.js";
 import * as seen from "./seen.js";
 import * as veil from "./veil.js";
+import { gettext } from "../words.js";
 
 const DEAD = 150; // ms after new replies: a double press must not answer what nobody has read
 const AGAIN = 10_000; // ms until a model that is not there is asked again
-const LOST = "The connection was lost. Trying again in a moment.";
+const LOST = gettext("The connection was lost. Trying again in a moment.");
 
 const dock = document.getElementById("dock");
 const holder = document.getElementById("holder");
@@ -49,7 +50,7 @@ function post(path, fields, accept = "application/json") {
 
 async function why(response) {
   const body = await response.json().catch(() => ({}));
-  return body.problems?.map((one) => one.message).join(" ") || body.message || "The server could not take it. Nothing was stored.";
+  return body.problems?.map((one) => one.message).join(" ") || body.message || gettext("The server could not take it. Nothing was stored.");
 }
 
 // What the server shows now takes the place of what is here.
@@ -131,7 +132,7 @@ async function say(text) {
   if (trouble) await failed(trouble, text);
   else {
     sessionStorage.removeItem(draftName());
-    await refresh().then(() => tell("The replies are there. Which one should the talk go on with?"), () => failed(LOST, text));
+    await refresh().then(() => tell(gettext("The replies are there. Which one should the talk go on with?")), () => failed(LOST, text));
   }
 }
 
@@ -200,10 +201,10 @@ async function choose(fields, cell, method) {
       sessionStorage.removeItem(draftName());
       busy = false;
       show(body.html);
-      tell(`Saved. ${body.sentence}.`);
+      tell(gettext("Saved. %(answer)s.", { answer: body.sentence }));
     } else toast(await why(response));
   } catch {
-    toast("The server did not answer. Choose again: it is stored once.");
+    toast(gettext("The server did not answer. Choose again: it is stored once."));
   } finally {
     busy = false;
     clearTimeout(slowly);
@@ -215,7 +216,7 @@ async function choose(fields, cell, method) {
 function saving(on) {
   save.dataset.state = on ? "sending" : "saved";
   save.querySelector("use").setAttribute("href", `${dock.dataset.icons}#${on ? "sending" : "check"}`);
-  save.querySelector(".words").textContent = on ? "Sending 1" : "All saved";
+  save.querySelector(".words").textContent = on ? gettext("Sending %(n)s", { n: 1 }) : gettext("All saved");
 }
 
 function fieldsOf(cell) {
@@ -228,7 +229,7 @@ function send() {
   if (!box || box.disabled) return;
   if (veil.closed()) { toast(veil.FIRST); return; }
   const text = box.value.trim();
-  if (!text) { toast("Write something first."); return; }
+  if (!text) { toast(gettext("Write something first.")); return; }
   if (box.name === "own") choose({ own: text }, null, "key");
   else say(text);
 }

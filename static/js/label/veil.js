@@ -2,8 +2,9 @@
 // before. Each task has a box of its own, so that showing one text shows no other.
 
 import { measure } from "./panes.js";
+import { gettext } from "../words.js";
 
-export const FIRST = "Show the text first: this task is marked sensitive.";
+export const FIRST = gettext("Show the text first: this task is marked sensitive.");
 const ANSWERS = /^([0-9]|bad|left|right|back|send)$/;
 
 const box = () => document.querySelector("#task .reveal");
@@ -19,7 +20,7 @@ export function toggle() { box()?.click(); }
 export function listen(say) {
   document.addEventListener("change", (event) => {
     if (!event.target.matches(".reveal")) return;
-    say(closed() ? "The text is hidden." : "The text is shown.");
+    say(closed() ? gettext("The text is hidden.") : gettext("The text is shown."));
     measure();
   });
 }

@@ -1,5 +1,7 @@
 // The sheet to write on: its preview is made by the server, with the renderer that all answers go through.
 
+import { gettext } from "../words.js";
+
 export function open(task) {
   const button = task.read.querySelector('[data-command="preview"]');
   if (button) button.hidden = false;
@@ -16,7 +18,7 @@ export async function preview(base) {
     const response = await fetch(`${base}/preview`, {
       method: "POST", headers: { "X-CSRF-Token": token, Accept: "text/html" }, body: new URLSearchParams({ text: writing.value }), redirect: "error",
     }).catch(() => null);
-    if (!response?.ok) return "The preview needs the server, and it did not answer. Your text is kept.";
+    if (!response?.ok) return gettext("The preview needs the server, and it did not answer. Your text is kept.");
     shown.replaceChildren(...new DOMParser().parseFromString(await response.text(), "text/html").body.childNodes);
   }
   shown.hidden = !on;

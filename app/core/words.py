@@ -1,0 +1,75 @@
+"""The words of the interface: English in the code, other languages from catalogues that app.web.words reads.
+
+A sentence for people stands in English inside gettext(…) or ngettext(…) and comes out in the language of whoever asks.
+That language stands on a slip, one for each request. It is the slip that a context variable holds, not the language:
+handlers and error handlers run in threads with copies of the context, and what one of them learns about the person the
+others must hear as well. Without a slip (commands, workers, the trainer) everything is English.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from gettext import NullTranslations
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Language:
+    """A language of the interface: its code ("de"), which way it runs, and its sentences."""
+
+    code: str
+    direction: Literal["ltr", "rtl"] = "ltr"
+    translations: NullTranslations = field(default_factory=NullTranslations, repr=False)
+
+
+ENGLISH = Language("en")
+
+
+@dataclass
+class Slip:
+    """Which language is spoken in one request."""
+
+    language: Language
+
+
+_slip: ContextVar[Slip | None] = ContextVar("words", default=None)
+
+
+@contextmanager
+def speaking(language: Language) -> Iterator[None]:
+    """Speak a language in here, and in every thread and task that starts in here."""
+    token = _slip.set(Slip(language))
+    try:
+        yield
+    finally:
+        _slip.reset(token)
+
+
+def speak(language: Language) -> None:
+    """Go on in another language for the rest of the request; outside of one nothing changes."""
+    slip = _slip.get()
+    if slip is not None:
+        slip.language = language
+
+
+def spoken() -> Language:
+    """The language of now."""
+    slip = _slip.get()
+    return slip.language if slip else ENGLISH
+
+
+def gettext(message: str, /, **values: object) -> str:
+    """A sentence in the language of now; its %(name)s are filled in where there are values. Empty stays empty."""
+    words = spoken().translations.gettext(message) if message else ""
+    return words % values if values else words
+
+
+def ngettext(one: str, many: str, n: int, /, **values: object) -> str:
+    """The same for a sentence that depends on a number. It may name that as %(n)s; `values` may say it otherwise."""
+    return spoken().translations.ngettext(one, many, n) % {"n": n, **values}
+
+
+def N_(message: str) -> str:  # noqa: N802  the name that extractors know
+    """Mark a sentence that is written down here and passed to gettext later."""
+    return message
