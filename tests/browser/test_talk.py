@@ -16,6 +16,7 @@ from app.core.records import Assignment, Demonstration, Preference, Project, Pro
 from app.core.settings import Settings
 from tests import factories
 from tests.background.policy_double import PolicyDouble, serve
+from tests.browser.access import Looks
 from tests.browser.conftest import Open, Server
 from tests.browser.test_languages import strange, whole  # noqa: F401  the first is a fixture
 from tests.browser.waits import awake
@@ -118,6 +119,21 @@ def test_a_whole_talk_by_keys(open_label: Open, db: Session) -> None:
     turns = select(Assignment.seen_to_end).join(Task).where(Task.parent_id.is_not(None)).order_by(Assignment.id)
     assert list(db.scalars(turns)) == [[0, 1], [0, 1]]
     assert page.problems == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.timeout(240)
+def test_axe_finds_nothing_in_a_talk(open_label: Open) -> None:
+    """In each of its states, wide and narrow, light and dark."""
+    page, looks = open_label(bypass_csp=True), Looks()
+    waits(page, "open", 1)
+    looks.look(page, "replies to choose between")
+    page.keyboard.press("2")
+    waits(page, "ready", 1)
+    looks.look(page, "the next message")
+    page.click("text=End the talk")
+    page.wait_for_selector('#task[data-state="ending"]')
+    looks.look(page, "the questions at the end")
+    assert looks.found == [], "\n".join(looks.found)
 
 
 def test_undo_opens_the_turn_again(open_label: Open, db: Session) -> None:
