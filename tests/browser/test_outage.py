@@ -75,6 +75,14 @@ class Day:
     def ready(self, page: Page) -> None:
         page.wait_for_selector("#dock[data-ready]", state="attached")
 
+    def ready_to_answer(self, page: Page, *, other: Page) -> None:
+        """Until this window has a task that takes keys: the other one may hold all that one person is lent."""
+        deadline = time.monotonic() + PATIENCE
+        while not page.evaluate("() => Boolean(document.querySelector('#task') && 'awake' in dock.dataset)"):
+            other.keyboard.press(next(self.keys))
+            other.wait_for_timeout(250)
+            assert time.monotonic() < deadline, "the window got no task"
+
     def count(self) -> int:
         return int(self.windows[0].evaluate(COUNT))
 
@@ -156,8 +164,8 @@ def a_bad_day(day: Day, db: Session, outage: float) -> None:
     for page in day.windows:
         page.wait_for_selector("#sign-in", state="hidden")
     day.label(0.6)
+    day.ready_to_answer(first, other=second)
     web.kill()
-    first.wait_for_timeout(250)
     first.keyboard.press("ArrowLeft")
     web.start()
     assert first.evaluate(WAITING) > 0, "nothing waited when the page was loaded again"
