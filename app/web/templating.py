@@ -31,6 +31,9 @@ def make_environment(files: VersionedFiles, *, strict: bool = False) -> Environm
     environment.add_extension("jinja2.ext.i18n")
     translated: Any = environment  # with what the extension adds to it
     translated.install_gettext_callables(words.gettext, _plural, newstyle=True)
+    # For most sentences, without the extension's detour: plain text, which is escaped where it is written out. What has
+    # tags stands in {% trans %}, which knows it as markup.
+    environment.globals["_"] = words.gettext
     environment.policies |= {"ext.i18n.trimmed": True, "json.dumps_kwargs": {"ensure_ascii": False, "sort_keys": True}}
     environment.filters |= {
         "ago": spoken.ago,

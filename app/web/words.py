@@ -107,6 +107,7 @@ def script_words(code: str, *scripts: str) -> Mapping[str, Any]:
     the source language.
     """
     said: dict[str, Any] = {}
+    languages()  # reads the catalogues, where nobody has asked for them yet
     for message in _read.get(code, ()):
         files = [place.removeprefix(SCRIPTS) for place, _ in message.locations if place.startswith(SCRIPTS)]
         if not any(file.startswith(scripts) for file in files):

@@ -72,7 +72,7 @@ def literal(node: ast.expr) -> bool:
     if isinstance(node, ast.Name) and node.id.isupper():
         return True
     if isinstance(node, ast.JoinedStr):
-        return any(isinstance(part, ast.Constant) and part.value.strip() for part in node.values)
+        return any(isinstance(part, ast.Constant) and str(part.value).strip() for part in node.values)
     return isinstance(node, ast.Constant) and " " in str(node.value)
 
 
