@@ -18,7 +18,7 @@ Group = Literal["answer", "around", "reading", "palate"]
 
 @dataclass(frozen=True)
 class Command:
-    """Something a key does. `fixed`: an arrow or Enter, which every layout keeps, also the one without single keys."""
+    """Something a key does. `fixed`: an arrow or Enter, which the layout without single keys keeps."""
 
     name: str
     key: str
@@ -62,8 +62,8 @@ COMMANDS = (
 )
 STANDARD = {command.name: command.key for command in COMMANDS}
 FIXED = {command.name: command.key for command in COMMANDS if command.fixed}
-CHOOSABLE = [command for command in COMMANDS if not command.fixed]
-"""What the layout of one's own may change."""
+CHOOSABLE = [command for command in COMMANDS if command.name != "send"]
+"""What the layout of one's own may change: all but Enter, with which browsers press what has the focus."""
 HOME_ROW = dict(zip("123456789", "asdfghjkl", strict=True))
 NUMBER_PAD = {"undo": "-", "bad": "*", "skip": "/"}
 LAYOUTS = [
@@ -82,7 +82,9 @@ SIGNS = {
     "Delete": "⌦",
     "-": "\N{MINUS SIGN}",
 }
-NAMED = {name.lower(): name for name in ("Space", "Backspace", "Delete")}
+NAMED = {
+    name.lower(): name for name in ("Space", "Backspace", "Delete", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown")
+}
 SHIFTED = re.compile(r"shift\+\s*([a-z])", re.IGNORECASE)
 
 
@@ -129,9 +131,8 @@ def key_map(preferences: Mapping[str, Any]) -> KeyMap:
 def own_map(chosen: Mapping[str, str]) -> dict[str, str]:
     """The keys of somebody's own layout. A command that came later has its standard key, unless that is taken."""
     keys = {command.name: key for command in CHOOSABLE if (key := chosen.get(command.name))}
-    taken = {*keys.values(), *FIXED.values()}
-    later = {c.name: c.key for c in CHOOSABLE if c.name not in chosen and c.key not in taken}
-    return {**keys, **later, **FIXED}
+    later = {c.name: c.key for c in CHOOSABLE if c.name not in chosen and c.key not in keys.values()}
+    return {**keys, **later, "send": STANDARD["send"]}
 
 
 def read_own(given: Mapping[str, str]) -> dict[str, str]:

@@ -1,11 +1,11 @@
 // The settings page: a field of an own key takes the key that is pressed in it. Without this file its name is typed.
 
-const MOVES = ["Tab", "Enter", "Escape", "Shift", "Control", "Alt", "Meta", "AltGraph", "CapsLock", "Dead", "Process", "Unidentified"];
+const MOVES = ["Tab", "Enter", "Escape", "Shift", "Control", "Alt", "Meta", "AltGraph", "CapsLock", "Dead", "Process", "Unidentified"]; // a layout keeps these
 
 document.addEventListener("keydown", (event) => {
   const field = event.target.closest("[data-key-input]");
   const composed = (event.ctrlKey || event.altKey) && !event.getModifierState("AltGraph");
-  if (!field || composed || event.metaKey || MOVES.includes(event.key) || event.key.startsWith("Arrow")) return;
+  if (!field || composed || event.metaKey || MOVES.includes(event.key)) return;
   event.preventDefault();
   field.value = ["Backspace", "Delete"].includes(event.key) ? "" : nameOf(event);
 });
@@ -14,6 +14,6 @@ function nameOf({ key, code, shiftKey }) {
   const digit = /^(?:Digit|Numpad)([0-9])$/.exec(code)?.[1];
   if (digit && !shiftKey) return digit;
   if (key === " ") return "Space";
-  if (key.length > 1) return "";
+  if (key.length > 1) return key.startsWith("Arrow") ? key : "";
   return shiftKey && /[a-z]/i.test(key) ? `Shift+${key.toUpperCase()}` : key.toLowerCase();
 }

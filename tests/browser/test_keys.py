@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.core.keys import COMMANDS, STANDARD
+from app.core.keys import STANDARD
 from app.core.records import Assignment, Preference, Project, User
 from tests import factories
 from tests.browser.conftest import Open, Server
@@ -192,8 +192,8 @@ def test_every_chip_on_the_page_names_the_key_that_works(
     prefer: Prefer, open_label: Open, project: Project, graded: Project
 ) -> None:
     """Whatever carries a command says the same key to eyes and to readers; the sheet has every command once."""
-    own = {**STANDARD, "undo": "u", "report": "", "1": "q"}
-    prefer(keys="own", own={c.name: own[c.name] for c in COMMANDS if not c.fixed})
+    own = {**STANDARD, "undo": "u", "report": "", "1": "q", "left": "b"}
+    prefer(keys="own", own=own)
     page = open_label()
     for place in (project, graded):
         go(page, place)
@@ -207,6 +207,10 @@ def test_every_chip_on_the_page_names_the_key_that_works(
     assert "U" in terms
     assert "Z" not in terms
     assert "Report" not in page.inner_text("#keys")
+    page.keyboard.press("Escape")
+    press(page, "ArrowLeft", "b", "Enter")  # the arrow was given away: one step to the left, not two
+    today(page, 1)
+    expect(page.locator("#said")).to_contain_text("A is slightly better")
 
 
 def test_asking_before_sending(prefer: Prefer, open_label: Open, graded: Project, db: Session) -> None:

@@ -26,22 +26,20 @@ def test_the_layouts_are_those_that_are_described() -> None:
 
 
 def test_a_key_is_read_as_people_and_browsers_write_it() -> None:
-    given = {"undo": " U ", "note": "shift+k", "skip": "", "scroll": " ", "back": "backspace", "keys": "é"}
+    given = {"undo": " U ", "note": "shift+k", "skip": "", "scroll": " ", "back": "arrowleft", "keys": "é"}
     read = read_own(given)
     assert {name: read[name] for name in given} == {
         "undo": "u",
         "note": "Shift+K",
         "skip": "",
         "scroll": "Space",
-        "back": "Backspace",
+        "back": "ArrowLeft",
         "keys": "é",
     }
     assert set(read) == {command.name for command in CHOOSABLE}
 
 
-@pytest.mark.parametrize(
-    "bad", ["ab", "Enter", "Tab", "ArrowLeft", "Shift+1", "Ctrl+A", "\n\t.x", "\x07", "F5", "Escape"]
-)
+@pytest.mark.parametrize("bad", ["ab", "Enter", "Tab", "Home", "Shift+1", "Ctrl+A", "\n\t.x", "\x07", "F5", "Escape"])
 def test_what_is_no_key_is_refused(bad: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         read_own({"note": bad})
@@ -63,6 +61,14 @@ def test_a_command_that_came_later_has_its_standard_key_unless_that_is_taken() -
     assert own_map(chosen)["pause"] == "p"
     assert "pause" not in own_map({**chosen, "note": "p"})
     assert "note" not in own_map({**chosen, "note": ""})
+
+
+def test_arrows_can_be_given_away_and_enter_cannot() -> None:
+    chosen = {command.name: command.key for command in CHOOSABLE}
+    keys = own_map({**chosen, "left": "j", "right": "", "undo": "ArrowLeft", "send": "q"})
+    assert (keys["left"], keys["undo"], keys["send"]) == ("j", "ArrowLeft", "Enter")
+    assert "right" not in keys
+    assert own_map({"undo": "ArrowLeft"}).get("left") is None, "a layout of before: its arrow is taken"
 
 
 @pytest.mark.parametrize(
