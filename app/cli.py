@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from app.core import database, logs, schema
 from app.core.errors import AppError, BadConfiguration
-from app.core.settings import ROOT, Settings
+from app.core.settings import Settings, release
 
 ELSEWHERE = {
     "import": "app.data.commands",
@@ -163,9 +163,7 @@ def alive(process: Annotated[str, typer.Argument(help="background or trainer.")]
 @cli.command()
 def version() -> None:
     """Print the version."""
-    import tomllib
-
-    print(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+    print(release())
 
 
 @cli.command("test", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

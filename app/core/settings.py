@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import tomllib
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -95,3 +96,9 @@ class Settings(BaseSettings):
         with os.fdopen(handle, "w") as file:
             file.write(secrets.token_urlsafe(32))
         return path.read_text().strip()
+
+
+def release() -> str:
+    """Palate's own version, as pyproject.toml says it."""
+    said: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    return said

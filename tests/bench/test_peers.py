@@ -1,7 +1,9 @@
 """The comparison with other tools: Palate's part in small, on a real Postgres. No other tool is installed here."""
 
 import json
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -80,11 +82,10 @@ from preferences order by id limit 1
 
 
 @pytest.fixture
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Palate]:
+def opened() -> Iterator[Palate]:
     """A Palate with 12 tasks, up to the end of the test."""
-    home = tmp_path_factory.mktemp("peers")
-    for directory in (home, *home.parents[:2]):
-        directory.chmod(0o711)  # Postgres runs under an account of its own when this is root, and must pass through
+    home = Path(tempfile.mkdtemp(prefix="palate-peers-"))
+    home.chmod(0o711)  # Postgres runs under an account of its own when this is root, and must pass through
     place = home / "round"
     place.mkdir()
     palate = Palate(home)
@@ -94,6 +95,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Palate]:
         yield palate
     finally:
         palate.clean()
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def test_what_is_missing_or_too_much_in_the_database_is_seen(opened: Palate) -> None:

@@ -311,7 +311,7 @@ def test_no_body_tells_what_wrote_a_reply(open_label: Open, double: PolicyDouble
         assert not re.search(r"\bv7\b|@v|model_id|deployment|token_ids|logprob|\"tiny\"|palate\"", body), body[:400]
 
 
-def test_a_talk_speaks_any_language(strange: None, annotator: User, db: Session, open_label: Open) -> None:  # noqa: F811
+def test_a_talk_speaks_any_language(strange: None, annotator: User, db: Session, open_label: Open) -> None:  # noqa: F811  a fixture that is imported
     """In the language that is none (tests/words/pseudo.py): nothing came from elsewhere than a catalogue."""
     annotator.preferences = {"language": CODE}
     db.commit()

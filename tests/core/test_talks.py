@@ -277,7 +277,7 @@ def test_a_talk_ends_with_enough_turns_and_its_questions(db: Session) -> None:
     house.turn("", "One.", "Two.")
     house.pick("One.")
     talk = house.talk()
-    with pytest.raises(InvalidInput, match="has 1 so far; it needs 2 turns"):
+    with pytest.raises(InvalidInput, match=r"has 1 turn so far\. It needs 2 turns"):
         talks.finish(db, house.user, talk.key, talk.token, {"helpful": {"value": "2"}})
     with pytest.raises(InvalidInput, match="on its own page"):
         queue.submit(db, house.user, talk.key, talk.token, {"overall": {}, "helpful": {"value": "2"}})

@@ -7,7 +7,6 @@ import shutil
 import statistics
 import tempfile
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from app.bench.peers.potato import Potato
 from app.bench.peers.system import Say, System
 from app.bench.peers.tasks import Pair, pairs_from
 from app.core.errors import InvalidInput, Problem
+from app.core.settings import release
 
 WANTED = 1
 """Answers that each task asks for."""
@@ -154,11 +154,11 @@ def _briefly(found: dict[str, Any]) -> str:
 
 
 def _machine() -> dict[str, Any]:
-    return {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
+    return {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_release()}
 
 
 def _versions(plan: Plan) -> dict[str, str]:
-    ours = {"palate": metadata.version("palate")} if "palate" in plan.systems else {}
+    ours = {"palate": release()} if "palate" in plan.systems else {}
     return ours | {name: peer.requirement for name, peer in PEERS.items() if name in plan.systems}
 
 
