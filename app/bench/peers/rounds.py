@@ -154,7 +154,7 @@ def _briefly(found: dict[str, Any]) -> str:
 
 
 def _machine() -> dict[str, Any]:
-    return {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_release()}
+    return {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
 
 
 def _versions(plan: Plan) -> dict[str, str]:
