@@ -158,7 +158,7 @@ def _waits(browser: Browser, screen: Screen, seat: Seat) -> list[float]:
         for number in range(KEYS):
             page.wait_for_timeout(REST)
             screen.answer(page, number)
-            page.wait_for_function(f"{WAITS}.length > {number}", timeout=30_000)
+            page.wait_for_function(f"() => {WAITS}.length > {number}", timeout=30_000)
             if number == 0 and (picture := os.environ.get("PALATE_TEST_PICTURES")):
                 page.wait_for_timeout(REST)
                 page.screenshot(path=Path(picture) / f"{screen.system.name}.png")
