@@ -139,7 +139,13 @@ def whole(page: Page, name: str) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} at {width}"
 
 
-@pytest.mark.parametrize("name", FORMS)
+GATE = ("compare", "aspects", "marks")
+"""The forms that are looked at each time; the others by the slow command."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in GATE else pytest.param(name, marks=pytest.mark.slow) for name in FORMS]
+)
 def test_every_form_speaks_the_language(strange: None, make: Callable[[str], Project], show: Show, name: str) -> None:
     make(name)
     page = show(f"/projects/{name}/label")
