@@ -1,16 +1,13 @@
 """`palate bench labeling`: how long people wait, with many at once on a large project.
 
 Nothing of a running Palate is used: Postgres and a web server stand up in a temporary directory; people join by invite
-and talk HTTP as the page does: an answer is posted, and the next task is fetched ahead.
+and talk HTTP as the page does: an answer is posted, and the next task comes with its acknowledgement.
 """
 
 import json
-import os
 import random
 import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -21,17 +18,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 from pydantic import SecretStr
 from sqlalchemy import func, select, text
 
 from app import demo
+from app.bench.servers import Server, clean_environment, free_port
 from app.core import registry, schema
 from app.core.database import UnitOfWork, units_of_work
-from app.core.errors import Unavailable
 from app.core.people import make_invite
 from app.core.records import Preference, Project, Protocol, Task
-from app.core.settings import Settings
+from app.core.settings import ROOT, Settings
 from app.postgres import Cluster
 from app.simulation.annotator import Annotator, Character
 from app.simulation.tastes import concise
@@ -102,7 +98,7 @@ def run(load: Load, say: Callable[[str], None]) -> dict[str, Any]:
         cluster.prepare()
         cluster.start()
         cluster.create_database()
-        settings = Settings(home=home, database_url=SecretStr(cluster.dsn()), port=_free_port(), demo=True)
+        settings = Settings(home=home, database_url=SecretStr(cluster.dsn()), port=free_port(), demo=True)
         schema.migrate(settings.dsn)
         with units_of_work(settings.dsn, pool_size=2) as uow:
             began = time.monotonic()
@@ -188,12 +184,10 @@ def _measure(uow: UnitOfWork, settings: Settings, load: Load, say: Callable[[str
     stored = _stored(uow, project_id) - before
     with uow() as db:
         surplus = db.scalar(select(func.count(Task.id)).where(Task.answers > Task.answers_needed, Task.gold.is_(None)))
-    both = [a + b for a, b in zip(measured.submit, measured.fetch, strict=False)]
     return {
         "load": asdict(load),
         "submit_ms": quantiles(measured.submit),
         "next_ms": quantiles(measured.fetch),
-        "submit_and_next_ms": quantiles(both),
         "labels_per_second": len(measured.submit) / load.seconds,
         "acknowledged": measured.acknowledged,
         "stored": stored,
@@ -218,35 +212,21 @@ def quantiles(values: list[float]) -> dict[str, float]:
 @contextmanager
 def _web(settings: Settings, load: Load) -> Iterator[None]:
     """The pages in a process of their own."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PALATE_")} | {
-        "PALATE_HOME": str(settings.home),
-        "PALATE_DATABASE_URL": settings.dsn,
-        "PALATE_PORT": str(settings.port),
-        "PALATE_WEB_WORKERS": str(load.web_workers),
-        "PALATE_LOG_LEVEL": "WARNING",
-    }
-    process = subprocess.Popen([sys.executable, "-m", "app.cli", "web"], env=environment)
+    environment = clean_environment(
+        PALATE_HOME=str(settings.home),
+        PALATE_DATABASE_URL=settings.dsn,
+        PALATE_PORT=str(settings.port),
+        PALATE_WEB_WORKERS=str(load.web_workers),
+        PALATE_LOG_LEVEL="WARNING",
+        PYTHONPATH=str(ROOT),
+    )
+    ready = f"http://{settings.host}:{settings.port}/readyz"
+    command = [sys.executable, "-m", "app.cli", "web"]
+    server = Server.start(command, directory=settings.home, environment=environment, ready=ready)
     try:
-        until = time.monotonic() + 60
-        while True:
-            if process.poll() is not None or time.monotonic() > until:
-                raise Unavailable("The web server of the benchmark does not come up.")
-            try:
-                if httpx.get(f"http://{settings.host}:{settings.port}/readyz", timeout=2).status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            time.sleep(0.1)
         yield
     finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        server.stop()
 
 
 def report(figures: dict[str, Any]) -> str:
@@ -254,8 +234,7 @@ def report(figures: dict[str, Any]) -> str:
     lines = []
     for name, words in (
         ("submit_ms", "answer stored"),
-        ("next_ms", "next task fetched"),
-        ("submit_and_next_ms", "both"),
+        ("next_ms", "next task asked for"),
     ):
         found = figures[name]
         if found:

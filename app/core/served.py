@@ -97,13 +97,7 @@ def served(db: Session, assignment: Assignment) -> Served:
 
 def texts_of(db: Session, task_id: int) -> dict[int, str]:
     """The texts of a task's segments by position."""
-    rows = db.execute(
-        select(TaskSegment.position, Step.content)
-        .join(Step, Step.trajectory_id == TaskSegment.trajectory_id)
-        .where(TaskSegment.task_id == task_id, Step.position.between(TaskSegment.first_step, TaskSegment.last_step))
-        .order_by(TaskSegment.position, Step.position)
-    )
-    return _joined(rows.all())
+    return _joined(db.scalar(select(_PARTS).where(Task.id == task_id)) or [])
 
 
 def _joined(parts: Iterable[Sequence[Any]]) -> dict[int, str]:

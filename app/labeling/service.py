@@ -38,7 +38,7 @@ class Progress:
 
 
 def progress(db: Session, project: Project, user: User) -> Progress:
-    """How many tasks this person answered here today; a talk is one, however many turns it has."""
+    """What the top bar shows."""
     return Progress(today(db, project, user), settings_of(project).daily_goal)
 
 
@@ -57,7 +57,7 @@ _TODAY = (
 
 
 def today(db: Session, project: Project, user: User) -> int:
-    """The first half of it."""
+    """How many tasks this person answered here since midnight (UTC); a talk is one, however many turns it has."""
     return db.scalars(_TODAY, {"user": user.id, "project": project.id}).one()
 
 

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 
 from app.core import handout, lanes, queue
 from app.core.records import Assignment, Preference, Project, Task, User
+from app.core.standing import hold
 from tests import factories
 from tests.core.luck import Luck
 
@@ -65,9 +66,12 @@ class Queue(RuleBasedStateMachine):
 
     @rule(who=PEOPLE, luck=st.sampled_from([0.0, 0.3, 0.9, 0.9]))
     def take(self, who: int, luck: float) -> None:
-        have = [served.key for served in self.held[who]]
         self.luck.always = luck
-        served = queue.next_task(self.db, self.project, self.people[who], have=have)
+        self.take_one(who)
+
+    def take_one(self, who: int, *, with_locks: bool = False) -> None:
+        have = [served.key for served in self.held[who]]
+        served = queue.next_task(self.db, self.project, self.people[who], have=have, with_locks=with_locks)
         if served is None:
             return
         task = self.task_of(served)
@@ -95,14 +99,16 @@ class Queue(RuleBasedStateMachine):
         return self.db.scalars(select(func.count()).where(*mine, (Assignment.outcome == "answered") | lives)).one()
 
     @precondition(lambda self: any(self.held.values()))
-    @rule(who=PEOPLE, choice=CHOICES, last=st.booleans())
-    def answer(self, who: int, choice: str, last: bool) -> None:
+    @rule(who=PEOPLE, choice=CHOICES, last=st.booleans(), go_on=st.booleans())
+    def answer(self, who: int, choice: str, last: bool, go_on: bool) -> None:
         if not self.held[who]:
             return
         served = self.held[who].pop(-1 if last else 0)
         task = self.task_of(served)
         given = {"overall": {"choice": choice}}
         before = self.rows()
+        if go_on:
+            hold(self.db, self.project, self.people[who])
         outcome = queue.submit(self.db, self.people[who], served.key, served.token, given)
         assert outcome.kind == "answered"
         assert not outcome.replayed
@@ -110,6 +116,8 @@ class Queue(RuleBasedStateMachine):
         self.late = self.late or outcome.late
         self.closed.add((who, task))
         self.spent[who].append(served)
+        if go_on:  # the next task comes with the acknowledgement
+            self.take_one(who, with_locks=True)
 
     @precondition(lambda self: any(self.spent.values()))
     @rule(who=PEOPLE, data=st.data())

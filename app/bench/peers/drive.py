@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app.bench.peers.client import Refused
-from app.bench.peers.servers import cpu, machine_busy, memory
 from app.bench.peers.system import Notes, Seat, System
+from app.bench.servers import cpu, machine_busy, memory
 
 AGAIN = 0.2
 """Seconds until somebody who was refused, or for whom there was nothing, tries again."""

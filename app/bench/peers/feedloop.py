@@ -11,9 +11,9 @@ import httpx
 
 from app.bench.peers.client import Client, checked
 from app.bench.peers.ledger import Stored
-from app.bench.peers.servers import START, Server, clean_environment, free_port
 from app.bench.peers.system import Notes, Peer, Seat
 from app.bench.peers.tasks import Pair
+from app.bench.servers import START, Server, clean_environment, free_port
 from app.core.errors import Unavailable
 
 PROGRAM = """

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from app.bench.peers.client import Client, Refused, checked
 from app.bench.peers.ledger import Stored
-from app.bench.peers.servers import Server, clean_environment, free_port
 from app.bench.peers.system import Notes, Peer, Say, Seat
 from app.bench.peers.tasks import Pair
+from app.bench.servers import Server, clean_environment, free_port
 from app.core.errors import Unavailable
 
 ADMIN, PASSWORD = "admin@example.com", "bench-pass-1"

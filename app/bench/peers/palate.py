@@ -13,9 +13,9 @@ from sqlalchemy import select
 
 from app.bench.peers.client import Client, checked
 from app.bench.peers.ledger import Stored
-from app.bench.peers.servers import Server, clean_environment, family, free_port
 from app.bench.peers.system import Notes, Say, Seat, System
 from app.bench.peers.tasks import Pair
+from app.bench.servers import Server, clean_environment, family, free_port
 from app.core import schema
 from app.core.comparisons import check_comparisons
 from app.core.database import UnitOfWork, units_of_work

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from app.bench.peers.client import Client, Refused, checked
 from app.bench.peers.ledger import Stored
-from app.bench.peers.servers import Server, clean_environment, free_port
 from app.bench.peers.system import Notes, Peer, Seat
 from app.bench.peers.tasks import Pair
+from app.bench.servers import Server, clean_environment, free_port
 
 INSTANCE = re.compile(r'id="instance_id"[^>]* value="([^"]+)"')
 PAGE_MOVES = {"X-Potato-Navigation": "1"}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from app.bench.peers.client import Client
 from app.bench.peers.ledger import Stored
-from app.bench.peers.servers import Server, clean_environment
 from app.bench.peers.tasks import Pair
+from app.bench.servers import Server, clean_environment
 from app.core.errors import InvalidInput, Problem, Unavailable
 
 Say = Callable[[str], None]

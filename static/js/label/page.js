@@ -1,6 +1,7 @@
 // The label page. One key answers: the answer goes into the outbox, the next task is shown from memory, the server is told.
 
 import { ActiveTime } from "./active.js";
+import { appear, doze, isAwake, wake } from "./awake.js";
 import { Breaks } from "./breaks.js";
 import * as confirm from "./confirm.js";
 import * as drafts from "./drafts.js";
@@ -18,7 +19,6 @@ import * as veil from "./veil.js";
 import * as write from "./write.js";
 import { gettext, ngettext, onward } from "../words.js";
 
-const DEAD = 150; // ms after a new task: a double press must not answer an unread one
 const HOLD = 90; // ms the chosen cell keeps its colour; the next task's texts are there at once
 const AHEAD = 1;
 const AGAIN = 8_000; // ms between looks for new tasks when there are none
@@ -33,7 +33,6 @@ const ready = []; // tasks in memory: {key, read, form}
 const shown = new Map(); // tasks just answered and not yet sent, for an undo without a server
 const base = dock.dataset.base;
 const { edits } = dock.dataset; // set where an answer is changed: where to go then
-let waking; // the timer at whose end the task on the screen takes an answer; then the dock is data-awake
 let leaving = false;
 let fetching = false;
 let pending = null; // the task whose texts are shown while the dock still holds the answer before
@@ -68,19 +67,9 @@ function show(task) {
   begin(task);
 }
 
-function doze() {
-  clearTimeout(waking);
-  delete dock.dataset.awake;
-}
-
-function wake() { dock.dataset.awake = ""; }
-
-function awake() { return "awake" in dock.dataset; }
-
 function begin(task) {
   leaving = false;
-  doze();
-  waking = setTimeout(wake, DEAD);
+  appear();
   if (!edits) {
     const title = gettext("Task %(n)s", { n: count + outbox.entries().length + 1 });
     task.read.querySelector("h1").textContent = title;
@@ -119,7 +108,7 @@ function toggleNote() {
 // act: answer, skip or report. Stored on this device first, then shown, then sent.
 function send(act, fields, cell, method) {
   const task = current();
-  if (!task || leaving || !awake()) return;
+  if (!task || leaving || !isAwake()) return;
   if (edits && act !== "answer") return;
   if (act === "answer" && veil.closed()) { toast(veil.FIRST); return; }
   leaving = true;
@@ -163,7 +152,7 @@ function choose(cell, method) {
 
 function mark(cell, now, method) {
   if (veil.closed()) toast(veil.FIRST);
-  else if (!leaving && awake()) tell(confirm.mark(cell, now, method));
+  else if (!leaving && isAwake()) tell(confirm.mark(cell, now, method));
 }
 
 // An arrow on a graded scale marks; where an arrow is itself an answer, it is one.

@@ -3,6 +3,7 @@
 
 import { events } from "../events.js";
 import { ActiveTime } from "./active.js";
+import { appear, isAwake } from "./awake.js";
 import * as drafts from "./drafts.js";
 import { bindKeys } from "./keys.js";
 import { toggleDifferences, toggleSource, turn } from "./panes.js";
@@ -11,7 +12,6 @@ import * as seen from "./seen.js";
 import * as veil from "./veil.js";
 import { gettext } from "../words.js";
 
-const DEAD = 150; // ms after new replies: a double press must not answer what nobody has read
 const AGAIN = 10_000; // ms until a model that is not there is asked again
 const LOST = gettext("The connection was lost. Trying again in a moment.");
 
@@ -22,7 +22,6 @@ const save = document.getElementById("save");
 const base = dock.dataset.base;
 const active = new ActiveTime();
 const reading = { source: false, differences: false };
-let waking; // the timer at whose end replies may be chosen between; then the dock is data-awake
 let busy = false;
 let later;
 
@@ -73,9 +72,7 @@ async function refresh() {
 }
 
 function begin() {
-  clearTimeout(waking);
-  delete dock.dataset.awake;
-  waking = setTimeout(() => { dock.dataset.awake = ""; }, DEAD);
+  appear();
   const title = talk().querySelector("h1").textContent;
   document.title = `${title} · ${dock.dataset.project} · Palate`;
   const writing = message();
@@ -188,7 +185,7 @@ async function again() {
 }
 
 async function choose(fields, cell, method) {
-  if (busy || !("awake" in dock.dataset)) return;
+  if (busy || !isAwake()) return;
   if (veil.closed()) { toast(veil.FIRST); return; }
   busy = true;
   cell?.classList.add("chosen");
