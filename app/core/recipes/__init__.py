@@ -1,0 +1,63 @@
+"""Recipes: their names, frozen configs, presets, and the one vocabulary of metrics.
+
+Defaults are those of the `laptop` preset (two CPU cores, a 135M model). Sources: Ziegler et al. 2019 ("OAI"), Huang et
+al. 2024 "The N+ Implementation Details of RLHF with PPO" ("N+").
+"""
+
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+from app.core.errors import InvalidConfig
+from app.core.recipes.evaluate import EvaluateConfig
+from app.core.recipes.metrics import METRICS
+from app.core.recipes.ppo import PpoConfig
+from app.core.recipes.presets import PRESETS
+from app.core.recipes.reward_model import RewardModelConfig
+
+__all__ = [
+    "METRICS",
+    "PIPELINE",
+    "PRESETS",
+    "RECIPES",
+    "Config",
+    "EvaluateConfig",
+    "PpoConfig",
+    "RewardModelConfig",
+    "config_json",
+    "make_config",
+]
+
+Config = RewardModelConfig | PpoConfig | EvaluateConfig
+RECIPES: dict[str, type[RewardModelConfig] | type[PpoConfig] | type[EvaluateConfig]] = {
+    "reward_model": RewardModelConfig,
+    "ppo": PpoConfig,
+    "evaluate": EvaluateConfig,
+}
+PIPELINE = ("reward_model", "ppo", "evaluate")
+"""The runs of a round, in order."""
+
+
+def make_config(recipe: str, preset: str = "laptop", overrides: dict[str, Any] | None = None) -> Config:
+    """The checked config of a recipe; an unknown name or an impossible value raises InvalidConfig and says which."""
+    if recipe not in RECIPES:
+        raise InvalidConfig(f"There is no recipe {recipe!r}; there are {', '.join(RECIPES)}.")
+    if preset not in PRESETS:
+        raise InvalidConfig(f"There is no preset {preset!r}; there are {', '.join(PRESETS)}.")
+    config = RECIPES[recipe]()
+    values = {**PRESETS[preset].get(recipe, {}), **(overrides or {})}
+    known = {field.name: type(getattr(config, field.name)) for field in fields(config)}
+    for name, value in values.items():
+        if name not in known:
+            raise InvalidConfig(f"{recipe} has no setting {name!r}.")
+        fits = isinstance(value, known[name]) or (known[name] is float and type(value) is int)
+        if not fits or (known[name] is not bool and isinstance(value, bool)):
+            raise InvalidConfig(f"{recipe}.{name} must be {known[name].__name__}, not {value!r}.")
+    fitting: dict[str, Any] = {k: float(v) if known[k] is float else v for k, v in values.items()}
+    config = replace(config, **fitting)
+    config.validate()
+    return config
+
+
+def config_json(config: Config) -> dict[str, Any]:
+    """The config as it is stored in runs.config."""
+    return asdict(config)
