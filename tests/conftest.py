@@ -13,10 +13,11 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, make_url
 from sqlalchemy.orm import Session
 
 from app.core import database, schema
@@ -32,6 +33,7 @@ TEMPLATE = f"palate_template_{os.getpid()}"
 ADMIN = pytest.StashKey[str]()
 CLUSTER = pytest.StashKey[Cluster]()
 NUMBERS = count(1)
+SERVERS: dict[str, psycopg.Connection] = {}
 
 
 def pytest_configure() -> None:
@@ -49,6 +51,8 @@ def pytest_configure_node(node: Any) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop the server that this process started."""
+    for connection in SERVERS.values():
+        connection.close()
     cluster = config.stash.get(CLUSTER, None)
     if cluster is not None:
         cluster.stop()
@@ -64,7 +68,7 @@ def _template(config: pytest.Config) -> str:
         url = os.environ.get("PALATE_TEST_DATABASE_URL")
         if url is None:
             cluster = Cluster(
-                Path(tempfile.mkdtemp(prefix="palate-test-")),
+                Path(tempfile.mkdtemp(prefix="palate-test-", dir=_memory())),
                 {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off"},
             )
             cluster.prepare()
@@ -77,15 +81,22 @@ def _template(config: pytest.Config) -> str:
     return config.stash[ADMIN]
 
 
+def _memory() -> str | None:
+    """A file system in memory with room for the databases: cloning is 20 times as fast there as on a busy disk."""
+    shared = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a directory that only this user can enter
+    return str(shared) if os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > 2 << 30 else None
+
+
 def _address(url: str, name: str) -> str:
     return make_url(url).set(database=name, drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
 def _statement(url: str, statement: str) -> None:
-    engine = database.connect(_address(url, "postgres"), pool_size=1)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text(statement))
-    database.close(engine)
+    """Run it on a connection that this process keeps: making a new one each time took longer than the cloning."""
+    if url not in SERVERS or SERVERS[url].closed:
+        bare = make_url(url).set(database="postgres", drivername="postgresql").render_as_string(hide_password=False)
+        SERVERS[url] = psycopg.connect(bare, autocommit=True)
+    SERVERS[url].execute(statement)  # names are made here
 
 
 def _create(url: str, name: str, template: str | None = None) -> None:
