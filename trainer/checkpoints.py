@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from app.core.artifacts import ArtifactStore, BrokenArtifact
-from trainer.modeling import Adapter, ScalarHead, Trunk
+from trainer.lora import Adapter
+from trainer.modeling import ScalarHead, Trunk
 
 
 class Report(Protocol):

@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, Qwen2C
 
 from app.core.errors import BadConfiguration
 from trainer import logprobs as chunked
-from trainer.modeling import BadAdapter, Trunk, read_adapter
+from trainer.lora import BadAdapter, read_adapter
+from trainer.modeling import Trunk
 
 torch.set_num_threads(1)
 

@@ -15,7 +15,8 @@ from typing import TypeVar
 
 from app.core.errors import AppError, NotFound, TooMany, Unavailable
 from trainer.base_model import Tokenizer
-from trainer.modeling import Adapter, Trunk
+from trainer.lora import Adapter
+from trainer.modeling import Trunk
 from trainer.rollout import DecodeBatch, Request, Row
 
 log = logging.getLogger(__name__)

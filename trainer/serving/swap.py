@@ -24,7 +24,8 @@ from app.core.artifacts import ArtifactStore
 from app.core.database import UnitOfWork
 from app.core.errors import AppError
 from app.core.records import Deployment, DeploymentPolicy, Model, Project
-from trainer.modeling import Adapter, Trunk, read_adapter
+from trainer.lora import Adapter, read_adapter
+from trainer.modeling import Trunk
 from trainer.serving.engine import Engine, Version
 
 log = logging.getLogger(__name__)
