@@ -8,11 +8,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.core.errors import Problem
 from app.core.forms import MOST_ANSWERS
-from app.core.jsonl import Report, Words, numbered, read_row
+from app.core.jsonl import Figure, Report, Words, numbered, read_row
 from app.core.projects import MOST_PEOPLE
 from app.core.prompts import MAX_TEXT, PROMPT_WORDS, PromptRow
 from app.core.records.base import Json
 from app.core.splits import content_hash, text_hash
+from app.core.words import N_, gettext, ngettext
 
 Written = tuple[str | None, str]
 """Source and hash of a text: the same words of two sources are two answers."""
@@ -45,17 +46,18 @@ COMPARISON_WORDS = Words(
     (*PROMPT_WORDS.fields, "completions", "answers_needed", "text", "source"),
     {
         **PROMPT_WORDS.sentences,
-        "completions.list_type": "Must be a list of answers.",
-        "completions.too_short": "Empty. A row brings as many answers as the protocol shows.",
-        "completions.too_long": f"A task shows at most {MOST_ANSWERS} answers.",
-        "completions.model_type": "Must be text, or an object with text and source.",
-        "completions.string_too_short": "Empty. Leave source out where it is not known.",
-        "completions.string_too_long": f"Longer than {MAX_TEXT:,} characters (of a source: 200).",
-        "answers_needed.int_type": "Must be a whole number.",
-        "answers_needed.greater_than_equal": "At least one person must answer.",
-        "answers_needed.less_than_equal": f"At most {MOST_PEOPLE} people answer a task.",
+        "completions.list_type": N_("Must be a list of answers."),
+        "completions.too_short": N_("Empty. A row brings as many answers as the protocol shows."),
+        "completions.too_long": N_("A task shows at most %(answers)s answers."),
+        "completions.model_type": N_("Must be text, or an object with text and source."),
+        "completions.string_too_short": N_("Empty. Leave source out where it is not known."),
+        "completions.string_too_long": N_("Longer than %(text)s characters (of a source: 200)."),
+        "answers_needed.int_type": N_("Must be a whole number."),
+        "answers_needed.greater_than_equal": N_("At least one person must answer."),
+        "answers_needed.less_than_equal": N_("At most %(people)s people answer a task."),
     },
     PROMPT_WORDS.places,
+    {**PROMPT_WORDS.values, "answers": MOST_ANSWERS, "people": MOST_PEOPLE},
 )
 
 
@@ -98,7 +100,9 @@ def check_comparisons(lines: Iterable[bytes], segments: int) -> ComparisonReport
             report.problems += problems
         elif row.external_id in by_id:
             twin = by_id[row.external_id]
-            report.problems.append(Problem("id", f"Row {twin} has this id already.", number, row.external_id))
+            report.problems.append(
+                Problem("id", gettext("Row %(n)s has this id already.", n=Figure(twin)), number, row.external_id)
+            )
         else:
             if row.external_id is not None:
                 by_id[row.external_id] = number
@@ -111,7 +115,9 @@ def _check_line(number: int, line: bytes, segments: int) -> tuple[CheckedCompari
     if row is None:
         return None, problems
     if len(row.completions) != segments:
-        words = f"This project's protocol shows {_answers(segments)}."
+        words = ngettext(
+            "This project's protocol shows %(n)s answer.", "This project's protocol shows %(n)s answers.", segments
+        )
         return None, [Problem("completions", words, number, _answers(len(row.completions)))]
     return CheckedComparison(
         line=number,
@@ -126,4 +132,4 @@ def _check_line(number: int, line: bytes, segments: int) -> tuple[CheckedCompari
 
 
 def _answers(count: int) -> str:
-    return "1 answer" if count == 1 else f"{count} answers"
+    return ngettext("%(n)s answer", "%(n)s answers", count)

@@ -5,6 +5,7 @@ from typing import Any
 
 from app.core.projects import GateLimits
 from app.core.records.base import Json
+from app.core.told import Stored
 
 
 def gate(limits: GateLimits, metrics: dict[str, Any]) -> Json:
@@ -20,32 +21,34 @@ def gate(limits: GateLimits, metrics: dict[str, Any]) -> Json:
     checks = [
         _check(
             "held_out_accuracy",
-            "Reward model, held-out",
+            Stored.HELD_OUT,
             accuracy,
             limits.held_out_accuracy,
             passed=accuracy is not None and accuracy >= limits.held_out_accuracy,
-            condition=f"at least {_percent(limits.held_out_accuracy)}",
+            condition=Stored.AT_LEAST.of(n=_percent(limits.held_out_accuracy)),
             shown=_percent(accuracy),
         ),
         _check(
             "win_rate",
-            "Wins against the live policy",
+            Stored.WINS,
             win,
             limits.win_rate,
             low=win_low,
             high=_figure(metrics, "evaluate/win_rate_high"),
             passed=win is not None and win_low is not None and win_low > limits.win_rate,
-            condition=f"low end above {_percent(limits.win_rate)}",
-            shown=_percent(win) + ("" if win_low is None else f" (low end {_percent(win_low)})"),
+            condition=Stored.LOW_END.of(n=_percent(limits.win_rate)),
+            shown=_percent(win)
+            if win_low is None
+            else Stored.SHARE_AND_LOW.of(share=_percent(win), low=_percent(win_low)),
         ),
         _check(
             "kl",
-            "KL from the base",
+            Stored.KL,
             kl,
             limits.kl,
             passed=kl is not None and kl <= limits.kl,
-            condition=f"at most {limits.kl:.1f} nats",
-            shown="not measured" if kl is None else f"{kl:.1f}",
+            condition=Stored.AT_MOST_NATS.of(n=f"{limits.kl:.1f}"),
+            shown=Stored.UNMEASURED.of() if kl is None else f"{kl:.1f}",
         ),
         *_warnings(metrics),
     ]
@@ -58,22 +61,22 @@ def _warnings(metrics: dict[str, Any]) -> list[Json]:
     return [
         _check(
             "end_rate",
-            "Answers that end",
+            Stored.ENDS,
             ended,
             0.5,
             passed=ended is not None and ended >= 0.5,
-            condition="look here below 50 %",
+            condition=Stored.LOW_ENDS.of(),
             shown=_percent(ended),
             warns=True,
         ),
         _check(
             "length_ratio",
-            "Answer length against live",
+            Stored.LENGTH,
             length,
             4.0,
             passed=length is not None and 0.25 <= length <= 4,
-            condition="look here below ¼ or above 4 times",
-            shown="not measured" if length is None else f"{length:.2f} times",
+            condition=Stored.LOW_LENGTH.of(),
+            shown=Stored.UNMEASURED.of() if length is None else Stored.TIMES.of(n=f"{length:.2f}"),
             warns=True,
         ),
     ]
@@ -81,7 +84,7 @@ def _warnings(metrics: dict[str, Any]) -> list[Json]:
 
 def _check(
     name: str,
-    label: str,
+    label: Stored,
     value: float | None,
     limit: float,
     *,
@@ -92,10 +95,10 @@ def _check(
     high: float | None = None,
     warns: bool = False,
 ) -> Json:
-    verb = "passed" if passed else ("look here" if warns else "not passed")
+    verdict = Stored.PASSED if passed else (Stored.LOOK if warns else Stored.NOT_PASSED)
     return {
         "name": name,
-        "label": label,
+        "label": label.of(),
         "value": value,
         "low": low,
         "high": high,
@@ -104,7 +107,7 @@ def _check(
         "warns": warns,
         "shown": shown,
         "condition": condition,
-        "sentence": f"{label}: {shown}, {condition}: {verb}.",
+        "sentence": verdict.of(check=label.of(), shown=shown, condition=condition),
     }
 
 
@@ -116,4 +119,4 @@ def _figure(metrics: dict[str, Any], name: str) -> float | None:
 
 
 def _percent(share: float | None) -> str:
-    return "not measured" if share is None else f"{100 * share:.1f} %"
+    return Stored.UNMEASURED.of() if share is None else f"{100 * share:.1f} %"

@@ -18,6 +18,7 @@ from app.core.forms.field import preference_of
 from app.core.lanes import NO_KEY
 from app.core.records import Assignment, Preference, Task, TaskSegment, User, record
 from app.core.records.base import Json
+from app.core.words import gettext
 
 ORDERING = (Compare, Choose, Rank)
 """Field types whose answers can be right."""
@@ -77,7 +78,9 @@ def gold_field(db: Session, task: Task) -> Field:
     for field in fields_of(db, task):
         if isinstance(field, ORDERING):
             return field
-    raise Conflict("This task asks for no comparison, choice or ranking, so that there is no right answer to it.")
+    raise Conflict(
+        gettext("This task asks for no comparison, choice or ranking, so that there is no right answer to it.")
+    )
 
 
 def make_gold(db: Session, task_id: int, answer: Mapping[str, Any], by: User) -> Task:
@@ -107,7 +110,7 @@ def make_gold_as_agreed(db: Session, task_id: int, by: User) -> Task:
         )
     ).all()
     if not said or any(tuple(row) != tuple(said[0]) for row in said):
-        raise Conflict("People did not agree on this task. Give the right answer yourself.")
+        raise Conflict(gettext("People did not agree on this task. Give the right answer yourself."))
     return _set(db, task, {"field": field.key, "outcome": said[0].outcome, "tiers": said[0].tiers}, by)
 
 
@@ -115,7 +118,7 @@ def unmake_gold(db: Session, task_id: int, by: User) -> Task:
     """Make a gold task an ordinary one: open again if it never had its answers."""
     task = _locked(db, task_id)
     if task.gold is None:
-        raise Conflict("This task is not gold any more.")
+        raise Conflict(gettext("This task is not gold any more."))
     task.gold = task.gold_at = task.gold_by = None
     task.state = "open" if task.answers < task.answers_needed else "done"
     record(db, "gave up the gold of", f"tasks:{task.id}", user_id=by.id, project_id=task.project_id)
@@ -129,7 +132,7 @@ def _locked(db: Session, task_id: int) -> Task:
 
 def _set(db: Session, task: Task, gold: Json, by: User) -> Task:
     if task.repeat_of is not None:
-        raise Conflict("This task repeats another one for one person. Make that one gold.")
+        raise Conflict(gettext("This task repeats another one for one person. Make that one gold."))
     task.gold, task.state = gold, "done"
     task.gold_at = db.scalars(select(func.clock_timestamp())).one()
     task.gold_by = by.id

@@ -16,6 +16,7 @@ from app.core.projects import protocol_of, settings_of
 from app.core.prompts import CHUNK, CheckedPrompt, add_prompts
 from app.core.records import Project, Prompt, Step, Task, TaskSegment, Trajectory
 from app.core.sensitive import mark, marked_among
+from app.core.words import gettext
 
 STRATEGY = "imported"
 
@@ -29,9 +30,9 @@ def check_against(db: Session, project_id: int, report: ComparisonReport) -> Com
         if stored is None:
             kept.append(row)
         elif stored == (row.content_hash, row.written):
-            report.duplicates.append(Problem("id", "The project has this comparison already.", row.line))
+            report.duplicates.append(Problem("id", gettext("The project has this comparison already."), row.line))
         else:
-            words = "The project uses this id for another comparison."
+            words = gettext("The project uses this id for another comparison.")
             report.problems.append(Problem("id", words, row.line, row.external_id or ""))
     report.good = kept
     report.problems.sort(key=lambda problem: problem.row or 0)
@@ -55,7 +56,7 @@ def add_comparisons(db: Session, project: Project, rows: Sequence[CheckedCompari
     segments = segments_of(parse_protocol(protocol.fields))
     needed = settings_of(project).pool.answers_per_task
     if any(len(row.completions) != segments for row in rows):
-        raise Conflict("The project's protocol changed a moment ago. Look at the rows once more.")
+        raise Conflict(gettext("The project's protocol changed a moment ago. Look at the rows once more."))
     known = _known(db, project.id, rows)
     fresh = [row for row in rows if row.external_id is None or row.external_id not in known]
     counts = {"added": len(fresh), "prompts": 0, "duplicates": len(rows) - len(fresh)}

@@ -15,10 +15,24 @@ from pydantic_core import ErrorDetails
 
 from app.core.errors import Problem
 from app.core.records.base import Json
+from app.core.words import N_, gettext
+from app.core.words import number as written
 
 MAX_LINE = 1_000_000
 """Bytes of one line."""
 MAX_DEPTH = 20
+NOT_JSON = (
+    N_("expecting value"),
+    N_("expecting ',' delimiter"),
+    N_("expecting ':' delimiter"),
+    N_("expecting property name enclosed in double quotes"),
+    N_("extra data"),
+    N_("unterminated string starting at"),
+    N_("invalid control character at"),
+    N_("illegal trailing comma before end of object"),
+    N_("illegal trailing comma before end of array"),
+)
+"""What Python's parser says, for the catalogues."""
 Row = TypeVar("Row", bound=BaseModel)
 Checked = TypeVar("Checked")
 
@@ -48,6 +62,15 @@ class Words:
     """By pydantic's kind of error, or by `field.kind` where one field has a sentence of its own."""
     places: Mapping[str, str]
     """The field that a rule about the whole row belongs to, by kind."""
+    values: Mapping[str, object] = field(default_factory=dict)
+    """What the sentences name."""
+
+
+class Figure(int):
+    """A number of a sentence, written as the language of now has it."""
+
+    def __str__(self) -> str:
+        return written(int(self))
 
 
 class BadLine(ValueError):
@@ -65,10 +88,10 @@ def lines_of(file: BinaryIO, limit: int = MAX_LINE) -> Iterator[bytes]:
 
 def numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     """Lines with their numbers from 1, without the mark at a file's start; empty ones are passed over."""
-    for number, raw in enumerate(lines, start=1):
-        line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+    for place, raw in enumerate(lines, start=1):
+        line = raw.removeprefix(b"\xef\xbb\xbf") if place == 1 else raw
         if line.strip():
-            yield number, line
+            yield place, line
 
 
 def read_row(kind: type[Row], number: int, line: bytes, words: Words) -> tuple[Row | None, list[Problem]]:
@@ -84,21 +107,23 @@ def read_row(kind: type[Row], number: int, line: bytes, words: Words) -> tuple[R
 def _parse(line: bytes) -> Json:
     """One JSON object that Postgres can hold; raises BadLine with a sentence."""
     if len(line) > MAX_LINE:
-        raise BadLine(f"Longer than {MAX_LINE // 1_000_000} MB.")
+        raise BadLine(gettext("Longer than %(n)s MB.", n=MAX_LINE // 1_000_000))
     try:
         value = json.loads(line.decode("utf-8"), object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
     except UnicodeDecodeError as error:
-        raise BadLine("Not UTF-8. Save the file as UTF-8.") from error
+        raise BadLine(gettext("Not UTF-8. Save the file as UTF-8.")) from error
     except RecursionError as error:
-        raise BadLine(f"Nested deeper than {MAX_DEPTH} levels.") from error
+        raise BadLine(gettext("Nested deeper than %(n)s levels.", n=MAX_DEPTH)) from error
     except json.JSONDecodeError as error:
-        raise BadLine(f"Not JSON: {error.msg.lower()} at character {error.pos + 1}.") from error
+        raise BadLine(
+            gettext("Not JSON: %(what)s at character %(n)s.", what=gettext(error.msg.lower()), n=error.pos + 1)
+        ) from error
     except BadLine:
         raise
     except ValueError as error:
-        raise BadLine("Holds a number that is too long.") from error
+        raise BadLine(gettext("Holds a number that is too long.")) from error
     if not isinstance(value, dict):
-        raise BadLine('A row must be an object such as {"prompt": "…"}.')
+        raise BadLine(gettext("A row must be an object such as %(row)s.", row='{"prompt": "…"}'))
     _check_value(value, 1)
     return value
 
@@ -107,25 +132,25 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> Json:
     found: Json = {}
     for key, value in pairs:
         if key in found:
-            raise BadLine(f"The key {_excerpt(key)} is there twice.")
+            raise BadLine(gettext("The key %(key)s is there twice.", key=_excerpt(key)))
         found[key] = value
     return found
 
 
 def _no_constant(name: str) -> None:
-    raise BadLine(f"{name} is not a number in JSON.")
+    raise BadLine(gettext("%(name)s is not a number in JSON.", name=name))
 
 
 def _check_value(value: object, depth: int) -> None:
     if depth > MAX_DEPTH:
-        raise BadLine(f"Nested deeper than {MAX_DEPTH} levels.")
+        raise BadLine(gettext("Nested deeper than %(n)s levels.", n=MAX_DEPTH))
     if isinstance(value, str):
         if "\0" in value:
-            raise BadLine("Holds a NUL character, which no text has.")
+            raise BadLine(gettext("Holds a NUL character, which no text has."))
         if any("\ud800" <= character <= "\udfff" for character in value):
-            raise BadLine("Holds half a character (a lone surrogate).")
+            raise BadLine(gettext("Holds half a character (a lone surrogate)."))
     elif isinstance(value, float) and not math.isfinite(value):
-        raise BadLine("Holds a number that is too large.")
+        raise BadLine(gettext("Holds a number that is too large."))
     elif isinstance(value, list):
         for item in value:
             _check_value(item, depth + 1)
@@ -145,9 +170,10 @@ def _problem(number: int, detail: ErrorDetails, words: Words) -> Problem:
         if kind in ("missing", "either")
         else _excerpt(json.dumps(detail["input"], ensure_ascii=False, default=_plain))
     )
-    message = words.sentences.get(f"{place.partition('.')[0]}.{kind}") or words.sentences.get(kind, detail["msg"])
+    ours = words.sentences.get(f"{place.partition('.')[0]}.{kind}") or words.sentences.get(kind)
+    message = gettext(ours) % words.values if ours else detail["msg"]
     if kind == "extra_forbidden" and (meant := get_close_matches(parts[-1], words.fields, 1)):
-        message = f"There is no such field. Perhaps {meant[0]} was meant."
+        message = gettext("There is no such field. Perhaps %(name)s was meant.", name=meant[0])
     return Problem(place, message, number, found)
 
 

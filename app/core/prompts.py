@@ -11,10 +11,11 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.core.errors import Problem
-from app.core.jsonl import Report, Words, numbered, read_row
+from app.core.jsonl import Figure, Report, Words, numbered, read_row
 from app.core.records import Project, Prompt
 from app.core.records.base import Json
 from app.core.splits import content_hash, origin_of, split_of
+from app.core.words import N_, gettext
 
 MAX_TEXT = 32_000
 """Characters of one message: far above what any served model reads."""
@@ -33,7 +34,7 @@ class Message(BaseModel):
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if not self.content.strip():
-            raise PydanticCustomError("blank", "Only blanks. A message needs words.")
+            raise PydanticCustomError("blank", N_("Only blanks. A message needs words."))
         return self
 
 
@@ -51,14 +52,14 @@ class PromptRow(BaseModel):
     @model_validator(mode="after")
     def _is_one_prompt(self) -> Self:
         if (self.prompt is None) == (self.messages is None):
-            raise PydanticCustomError("either", "A row has either prompt or messages.")
+            raise PydanticCustomError("either", N_("A row has either prompt or messages."))
         if self.prompt is not None and not self.prompt.strip():
-            raise PydanticCustomError("blank_prompt", "Only blanks. A prompt needs words.")
+            raise PydanticCustomError("blank_prompt", N_("Only blanks. A prompt needs words."))
         if self.messages is not None:
             if self.messages[-1].role != "user":
-                raise PydanticCustomError("last", "The last message must be from the user.")
+                raise PydanticCustomError("last", N_("The last message must be from the user."))
             if any(message.role == "system" for message in self.messages[1:]):
-                raise PydanticCustomError("system", "A system message can only be the first.")
+                raise PydanticCustomError("system", N_("A system message can only be the first."))
         return self
 
     @property
@@ -73,25 +74,26 @@ class PromptRow(BaseModel):
 
 
 SENTENCES = {
-    "string_type": "Must be text.",
-    "string_too_short": "Empty. A prompt needs words.",
-    "string_too_long": f"Longer than {MAX_TEXT:,} characters.",
-    "list_type": "Must be a list of messages.",
-    "too_short": "Empty. A prompt needs at least one message.",
-    "too_long": f"More than {MAX_MESSAGES} messages.",
-    "literal_error": "Must be system, user or assistant.",
-    "missing": "Missing.",
-    "extra_forbidden": "There is no such field. Put what else you know into metadata.",
-    "dict_type": "Must be an object.",
-    "int_type": "Must be text or a whole number.",
-    "model_type": "Must be an object with role and content.",
-    "bool_type": "Must be true or false.",
+    "string_type": N_("Must be text."),
+    "string_too_short": N_("Empty. A prompt needs words."),
+    "string_too_long": N_("Longer than %(text)s characters."),
+    "list_type": N_("Must be a list of messages."),
+    "too_short": N_("Empty. A prompt needs at least one message."),
+    "too_long": N_("More than %(messages)s messages."),
+    "literal_error": N_("Must be system, user or assistant."),
+    "missing": N_("Missing."),
+    "extra_forbidden": N_("There is no such field. Put what else you know into metadata."),
+    "dict_type": N_("Must be an object."),
+    "int_type": N_("Must be text or a whole number."),
+    "model_type": N_("Must be an object with role and content."),
+    "bool_type": N_("Must be true or false."),
 }
 """What pydantic found, as a person would say it."""
 PROMPT_WORDS = Words(
     ("prompt", "messages", "id", "metadata", "sensitive", "role", "content"),
     SENTENCES,
     {"either": "prompt", "blank_prompt": "prompt", "last": "messages", "system": "messages"},
+    {"text": Figure(MAX_TEXT), "messages": Figure(MAX_MESSAGES)},
 )
 
 
@@ -122,11 +124,18 @@ def check_rows(lines: Iterable[bytes]) -> PromptReport:
             report.problems += problems
         elif checked.content_hash in by_content:
             twin = by_content[checked.content_hash]
-            report.duplicates.append(Problem("prompt", f"The same prompt as in row {twin}.", number))
+            report.duplicates.append(
+                Problem("prompt", gettext("The same prompt as in row %(n)s.", n=Figure(twin)), number)
+            )
         elif checked.external_id in by_id:
             twin = by_id[checked.external_id]
             report.problems.append(
-                Problem("id", f"Row {twin} has this id and another prompt.", number, checked.external_id)
+                Problem(
+                    "id",
+                    gettext("Row %(n)s has this id and another prompt.", n=Figure(twin)),
+                    number,
+                    checked.external_id,
+                )
             )
         else:
             by_content[checked.content_hash] = number
@@ -142,10 +151,10 @@ def check_against(db: Session, project_id: int, report: PromptReport) -> PromptR
     known, ids = _known(db, project_id, report.good)
     for row in report.good:
         if row.content_hash in known:
-            report.duplicates.append(Problem("prompt", "The project has this prompt already.", row.line))
+            report.duplicates.append(Problem("prompt", gettext("The project has this prompt already."), row.line))
         elif row.external_id in ids:
             report.problems.append(
-                Problem("id", "The project uses this id for another prompt.", row.line, row.external_id or "")
+                Problem("id", gettext("The project uses this id for another prompt."), row.line, row.external_id or "")
             )
         else:
             kept.append(row)

@@ -12,6 +12,8 @@ from app.core.errors import Conflict, NotFound
 from app.core.gate import gate
 from app.core.records import Deployment, DeploymentPolicy, Model, Project, Round, record
 from app.core.records.base import Json
+from app.core.told import Stored
+from app.core.words import gettext
 
 __all__ = [
     "CHANNEL",
@@ -61,7 +63,7 @@ def ensure_base(db: Session, project: Project, base_model: str) -> Model:
         db.add(base)
         db.flush()
     if live(db, project.id) is None:
-        _activate(db, project.id, base.id, reason="The base model, before any training.")
+        _activate(db, project.id, base.id, reason=Stored.BASE.of())
     return base
 
 
@@ -141,7 +143,7 @@ def promote(
     model = _policy(db, project_id, model_id)
     now = live(db, project_id)
     if now is not None and now.model_id == model_id:
-        raise Conflict(f"{model.name} is live already.")
+        raise Conflict(gettext("%(name)s is live already.", name=model.name))
     deployment = _activate(db, project_id, model_id, user_id=user_id, round_id=round_id, reason=reason)
     if round_id is not None:
         db.execute(update(Round).where(Round.id == round_id).values(state="live", finished_at=func.now()))
@@ -164,7 +166,7 @@ def roll_back(db: Session, project_id: int, *, user_id: int | None, reason: str)
     now = live(db, project_id)
     before = previous(db, project_id)
     if now is None or before is None:
-        raise Conflict("There is no earlier policy to roll back to.")
+        raise Conflict(gettext("There is no earlier policy to roll back to."))
     deployment = _activate(db, project_id, before.id, user_id=user_id, reason=reason)
     record(
         db,
@@ -224,9 +226,7 @@ def refuse(db: Session, deployment_id: int, error: str) -> Deployment | None:
     deployment.state = "refused"
     deployment.retired_at = db.scalar(select(func.now()))
     db.flush()
-    restored = _activate(
-        db, deployment.project_id, history[-1], reason=f"The newer policy could not be served: {error}"
-    )
+    restored = _activate(db, deployment.project_id, history[-1], reason=Stored.RESTORED.of(why=error))
     _tell_round(db, deployment, error)
     record(
         db,
@@ -268,7 +268,9 @@ def _activate(
     except IntegrityError as error:
         if "uq_deployments_live" not in str(error.orig):
             raise
-        raise Conflict("Somebody else changed what is live a moment ago. Look at it, then decide again.") from error
+        raise Conflict(
+            gettext("Somebody else changed what is live a moment ago. Look at it, then decide again.")
+        ) from error
     db.refresh(deployment)
     db.execute(text("select pg_notify(:channel, :project)"), {"channel": CHANNEL, "project": str(project_id)})
     return deployment
@@ -277,7 +279,7 @@ def _activate(
 def _policy(db: Session, project_id: int, model_id: int) -> Model:
     model = db.get(Model, model_id)
     if model is None or model.project_id != project_id or model.role != "policy":
-        raise NotFound("There is no such policy in this project.")
+        raise NotFound(gettext("There is no such policy in this project."))
     return model
 
 
@@ -297,5 +299,5 @@ def _tell_round(db: Session, deployment: Deployment, error: str) -> None:
         db.execute(
             update(Round)
             .where(Round.id == deployment.round_id, Round.state == "live")
-            .values(state="refused", note=f"It passed, but the policy server could not serve it: {error}")
+            .values(state="refused", note=Stored.UNSERVED.of(why=error))
         )

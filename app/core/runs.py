@@ -12,6 +12,8 @@ from app.core.recipes import PIPELINE, Config, config_json, make_config
 from app.core.records import SPLITS, Job, Model, Preference, Project, Prompt, Round, Run, Snapshot, Task, record
 from app.core.records.base import Json
 from app.core.snapshots import is_current, is_ordinary, take_snapshot
+from app.core.told import Stored
+from app.core.words import gettext, number
 from app.core.writers import RunWriter
 
 __all__ = [
@@ -80,15 +82,19 @@ def pair_counts(db: Session, project_id: int) -> dict[str, int]:
 
 def too_few(counts: dict[str, int]) -> str | None:
     """Why a round cannot start on so few pairs, or None when it can."""
-    missing = [
-        f"{need} {words}, so far {counts.get(split, 0)}"
-        for split, need, words in (
-            ("train", MIN_TRAIN, "pairs on training prompts"),
-            ("validation", MIN_VALIDATION, "pairs on held-out prompts"),
+    train, held = counts.get("train", 0), counts.get("validation", 0)
+    values = {"train": MIN_TRAIN, "now": number(train), "held": MIN_VALIDATION, "held_now": number(held)}
+    if train < MIN_TRAIN and held < MIN_VALIDATION:
+        return gettext(
+            "A round needs %(train)s pairs on training prompts, so far %(now)s, and %(held)s pairs on held-out "
+            "prompts, so far %(held_now)s.",
+            **values,
         )
-        if counts.get(split, 0) < need
-    ]
-    return f"A round needs {' and '.join(missing)}." if missing else None
+    if train < MIN_TRAIN:
+        return gettext("A round needs %(train)s pairs on training prompts, so far %(now)s.", **values)
+    if held < MIN_VALIDATION:
+        return gettext("A round needs %(held)s pairs on held-out prompts, so far %(held_now)s.", **values)
+    return None
 
 
 def due(db: Session, project: Project) -> bool:
@@ -114,7 +120,13 @@ def round_configs(project: Project, overrides: Overrides | None = None, preset: 
     mine = overrides or {}
     unknown = set(mine) - set(PIPELINE)
     if unknown:
-        raise InvalidConfig(f"A round has no part {', '.join(sorted(unknown))}; it has {', '.join(PIPELINE)}.")
+        raise InvalidConfig(
+            gettext(
+                "A round has no part %(names)s; it has %(all)s.",
+                names=", ".join(sorted(unknown)),
+                all=", ".join(PIPELINE),
+            )
+        )
     return {
         recipe: make_config(
             recipe,
@@ -145,7 +157,7 @@ def start_round(
     _refuse_second(db, project.id)
     live = registry.live(db, project.id)
     if live is None:
-        raise InvalidInput([Problem("policy", "No policy is live yet. The model is still being prepared.")])
+        raise InvalidInput([Problem("policy", gettext("No policy is live yet. The model is still being prepared."))])
     configs = round_configs(project, overrides, preset)
     reason = too_few(pair_counts(db, project.id))
     if reason is not None:
@@ -194,17 +206,17 @@ def finish_round(db: Session, round_id: int, candidate_model_id: int, verdict: J
     if not verdict["passed"]:
         finished.state, sentence = "refused", _refusal(candidate.name, verdict)
     elif not settings_of(project).rounds.promote_automatically:
-        finished.state, sentence = "waiting", f"{candidate.name} is ready. It goes live when you say so."
+        finished.state, sentence = "waiting", Stored.READY.of(name=candidate.name)
     elif moved and live is not None:
         finished.state = "waiting"
-        sentence = f"{candidate.name} is ready, but {live.name} went live while it trained. You decide."
+        sentence = Stored.OVERTAKEN.of(name=candidate.name, live=live.name)
     else:
-        finished.state, sentence = "live", f"{candidate.name} passed every check and went live by itself."
+        finished.state, sentence = "live", Stored.WENT_LIVE.of(name=candidate.name)
     finished.verdict = {**verdict, "sentence": sentence}
     db.flush()
     if finished.state == "live":
         registry.promote(
-            db, project.id, candidate_model_id, round_id=round_id, reason=f"Round {finished.number} passed"
+            db, project.id, candidate_model_id, round_id=round_id, reason=Stored.ROUND_PASSED.of(n=finished.number)
         )
     else:
         record(db, f"judged {finished.state}", f"rounds:{round_id}", project_id=project.id, sentence=sentence)
@@ -218,13 +230,13 @@ def fail_round(db: Session, round_id: int, message: str) -> None:
     """
     run = db.scalar(select(Run).where(Run.round_id == round_id, Run.state == "failed").limit(1))
     if run is not None and run.error:
-        message = f"{run.recipe} stopped at step {run.step:,}: {run.error}"
+        message = Stored.STOPPED.of(recipe=run.recipe, n=f"{run.step:,}", why=run.error)
     _close(db, round_id, "failed", message)
 
 
 def stop_cancelled(db: Session, round_id: int) -> None:
     """The worker has stopped because an admin cancelled the round."""
-    _close(db, round_id, "cancelled", "An admin cancelled this round.")
+    _close(db, round_id, "cancelled", Stored.CANCELLED.of())
 
 
 def cancel_round(db: Session, round_id: int, *, user_id: int | None = None) -> str:
@@ -240,7 +252,7 @@ def cancel_round(db: Session, round_id: int, *, user_id: int | None = None) -> s
     query = select(Round).where(Round.id == round_id).with_for_update().execution_options(populate_existing=True)
     cancelled = db.scalars(query).one()
     if cancelled.state not in OPEN_STATES:
-        raise Conflict(f"Round {cancelled.number} is over already.")
+        raise Conflict(gettext("Round %(n)s is over already.", n=cancelled.number))
     if job is None or job.state not in OPEN_STATES:
         stop_cancelled(db, round_id)
     record(db, "cancelled", f"rounds:{round_id}", user_id=user_id, project_id=cancelled.project_id)
@@ -252,7 +264,7 @@ def resume_round(db: Session, round_id: int, *, user_id: int | None = None) -> R
     """Queue a failed round again; every run goes on from its last checkpoint. Raises Conflict where that cannot be."""
     resumed = db.scalars(select(Round).where(Round.id == round_id).with_for_update()).one()
     if resumed.state != "failed":
-        raise Conflict(f"Round {resumed.number} did not fail, so there is nothing to resume.")
+        raise Conflict(gettext("Round %(n)s did not fail, so there is nothing to resume.", n=resumed.number))
     registry.lock_project(db, resumed.project_id)
     _refuse_second(db, resumed.project_id)
     resumed.state, resumed.note, resumed.finished_at = "queued", "", None
@@ -276,7 +288,7 @@ def refuse_round(db: Session, round_id: int, *, user_id: int | None, reason: str
         .returning(Round.project_id)
     )
     if refused is None:
-        raise Conflict("This round does not wait for a decision any more.")
+        raise Conflict(gettext("This round does not wait for a decision any more."))
     record(db, "refused", f"rounds:{round_id}", user_id=user_id, project_id=refused, reason=reason)
 
 
@@ -293,7 +305,7 @@ def job_of(db: Session, round_id: int) -> Job | None:
 def _refuse_second(db: Session, project_id: int) -> None:
     active = db.scalar(select(Round.number).where(Round.project_id == project_id, Round.state.in_(OPEN_STATES)))
     if active is not None:
-        raise Conflict(f"Round {active} is still at work. The next one can start when it is over.")
+        raise Conflict(gettext("Round %(n)s is still at work. The next one can start when it is over.", n=active))
 
 
 def _add_runs(db: Session, started: Round, configs: dict[str, Config], seed: int) -> None:
@@ -316,7 +328,7 @@ def _add_runs(db: Session, started: Round, configs: dict[str, Config], seed: int
 def _enqueue(db: Session, started: Round) -> int:
     job_id = jobs.enqueue(db, "trainer", "round", {"round_id": started.id}, key=f"round:{started.project_id}")
     if job_id is None:
-        raise Conflict("The last round is still being put away. Try again in a minute.")
+        raise Conflict(gettext("The last round is still being put away. Try again in a minute."))
     return job_id
 
 
@@ -339,4 +351,4 @@ def _close(db: Session, round_id: int, state: str, message: str) -> None:
 
 def _refusal(name: str, verdict: Json) -> str:
     stopped = [check["sentence"] for check in verdict["checks"] if not check["passed"] and not check.get("warns")]
-    return f"{name} does not go live. " + " ".join(stopped)
+    return Stored.REFUSED.of(name=name, why=" ".join(stopped))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from app.core.errors import InvalidInput, Problem
+from app.core.words import gettext
 
 
 def seen_to_end(display_order: Sequence[int], slots: Sequence[int] | None) -> list[int] | None:
@@ -13,8 +14,8 @@ def seen_to_end(display_order: Sequence[int], slots: Sequence[int] | None) -> li
     if slots is None:
         return None
     if len(set(slots)) != len(slots):
-        raise InvalidInput([Problem("seen", "An answer is named twice.", found=str(list(slots))[:50])])
+        raise InvalidInput([Problem("seen", gettext("An answer is named twice."), found=str(list(slots))[:50])])
     if not all(0 <= slot < len(display_order) for slot in slots):
-        words = f"This task showed {len(display_order)} answers, counted from 0."
+        words = gettext("This task showed %(n)s answers, counted from 0.", n=len(display_order))
         raise InvalidInput([Problem("seen", words, found=str(list(slots))[:50])])
     return sorted(display_order[slot] for slot in slots)

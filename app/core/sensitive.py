@@ -15,6 +15,7 @@ from app.core.lanes import PARTS
 from app.core.pauses import give_back
 from app.core.projects import settings_of
 from app.core.records import Assignment, Project, Prompt, Task, User, record
+from app.core.told import Stored
 
 MOST_AT_ONCE = 1_000
 """Prompts that one act may mark."""
@@ -58,7 +59,7 @@ def mark(db: Session, project: Project, prompt_ids: Sequence[int], by: User | No
     )
     if changed and by is not None:
         word = "marked sensitive" if sensitive else "took the sensitive mark from"
-        name = "1 prompt" if len(changed) == 1 else f"{len(changed)} prompts"
+        name = (Stored.PROMPT if len(changed) == 1 else Stored.PROMPTS).of(n=len(changed))
         record(
             db, word, f"projects:{project.id}", user_id=by.id, project_id=project.id, prompts=changed[:50], name=name
         )

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from app.core.gold import marks
 from app.core.projects import Pool, settings_of
 from app.core.records import Assignment, Membership, Project, Task, User, record
+from app.core.told import Stored
 
 Lane = Literal["any", "gold", "none"]
 Why = Literal["", "cap", "screening", "sensitive"]
@@ -124,6 +125,6 @@ def _screen(db: Session, project: Project, user: User, pool: Pool, *, held: int,
         project_id=project.id,
         right=sum(done),
         of=len(done),
-        name=f"({sum(done)} of {len(done)} right)",
+        name=Stored.SCREENED.of(n=sum(done), all=len(done)),
     )
     return ("any", "") if passed else ("none", "screening")

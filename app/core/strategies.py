@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from app.core.words import N_
+
 StrategyName = Literal["uniform", "least_labelled", "live_vs_candidate"]
 
 
@@ -86,23 +88,23 @@ STRATEGIES: dict[str, Strategy] = {
     for one in (
         Strategy(
             "uniform",
-            "Uniform",
-            "Answers of the live policy against each other; prompts with the fewest tasks come first.",
+            N_("Uniform"),
+            N_("Answers of the live policy against each other; prompts with the fewest tasks come first."),
             turn=lambda pool: pool.tasks,
             groups=neighbours,
         ),
         Strategy(
             "least_labelled",
-            "Least labelled",
-            "The same pairs, but prompts with the fewest labels of any version come first.",
+            N_("Least labelled"),
+            N_("The same pairs, but prompts with the fewest labels of any version come first."),
             turn=lambda pool: pool.labels,
             groups=neighbours,
             needs_labels=True,
         ),
         Strategy(
             "live_vs_candidate",
-            "Live against another version",
-            "One answer of the live policy, one of another version. Uniform where no other version answered.",
+            N_("Live against another version"),
+            N_("One answer of the live policy, one of another version. Uniform where no other version answered."),
             turn=lambda pool: pool.tasks,
             groups=against_others,
             needs_others=True,

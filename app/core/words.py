@@ -6,21 +6,29 @@ handlers and error handlers run in threads with copies of the context, and what 
 others must hear as well. Without a slip (commands, workers, the trainer) everything is English.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from gettext import NullTranslations
 from typing import Literal
 
+NBSP = "\u00a0"
+
+
+def _english_figures(value: float, digits: int) -> str:
+    return f"{value:,.{digits}f}"
+
 
 @dataclass(frozen=True)
 class Language:
-    """A language of the interface: its code ("de"), which way it runs, and its sentences."""
+    """A language of the interface: its code ("de"), which way it runs, its sentences, and how it writes numbers."""
 
     code: str
     direction: Literal["ltr", "rtl"] = "ltr"
     translations: NullTranslations = field(default_factory=NullTranslations, repr=False)
+    figures: Callable[[float, int], str] = field(default=_english_figures, repr=False)
+    """A number with so many digits after the point."""
 
 
 ENGLISH = Language("en")
@@ -68,6 +76,22 @@ def gettext(message: str, /, **values: object) -> str:
 def ngettext(one: str, many: str, n: int, /, **values: object) -> str:
     """The same for a sentence that depends on a number. It may name that as %(n)s; `values` may say it otherwise."""
     return spoken().translations.ngettext(one, many, n) % {"n": n, **values}
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """12,480 or 0.52, as the language writes it; a dash for a figure that is not known."""
+    return "–" if value is None else spoken().figures(value, digits)
+
+
+def figure(value: float) -> str:
+    """A number with as many digits as it has: 0.7, 96, 12.5."""
+    plain = f"{value:g}"
+    return plain if "e" in plain else number(value, len(plain.partition(".")[2]))
+
+
+def percent(value: float | None, digits: int = 0) -> str:
+    """A share of 1 as `71.8 %`."""
+    return "–" if value is None else f"{number(value * 100, digits)}{NBSP}%"
 
 
 def N_(message: str) -> str:  # noqa: N802  the name that extractors know

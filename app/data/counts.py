@@ -9,6 +9,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.core.records import Assignment, Preference, Prompt, Task
 from app.core.snapshots import is_current, is_ordinary, is_overall
+from app.core.words import N_
 from app.data.forms import ExportOptions
 
 
@@ -50,29 +51,29 @@ def waterfall(db: Session, project_id: int, options: ExportOptions) -> Waterfall
     total: Counter[str] = sum(by_split.values(), Counter())
     skipped = sum(ended.values())
     if options.native:
-        falls = {"Records of taking back": total["markers"], "Skipped or reported": skipped}
+        falls = {N_("Records of taking back"): total["markers"], N_("Skipped or reported"): skipped}
         if options.late == "drop":
-            falls["Late answers"] = -total["late_rows"]
+            falls[N_("Late answers")] = -total["late_rows"]
         splits = {
             s: n["labels"] + n["markers"] - n["late_rows"] * (options.late == "drop") for s, n in by_split.items()
         }
         return Waterfall(total["labels"], falls, dict(Counter(splits) + ended))
     falls = {
-        "Withdrawn or replaced": -total["replaced"],
-        "Skipped or reported": -skipped,
-        **({"On single aspects": -total["aspects"]} if total["aspects"] else {}),
-        "Gold tasks": -total["gold"],
-        "Repeated tasks": -total["repeats"],
+        N_("Withdrawn or replaced"): -total["replaced"],
+        N_("Skipped or reported"): -skipped,
+        **({N_("On single aspects"): -total["aspects"]} if total["aspects"] else {}),
+        N_("Gold tasks"): -total["gold"],
+        N_("Repeated tasks"): -total["repeats"],
     }
     ties = {"drop": 0, "both": 2}[options.ties]
     if options.late == "drop":
-        falls["Late answers"] = -total["late_answers"] - total["late_bad"]
+        falls[N_("Late answers")] = -total["late_answers"] - total["late_bad"]
     kept = {s: _kept(n, options.late == "drop") for s, n in by_split.items()}
     left: Counter[str] = sum(kept.values(), Counter())
-    falls["Both bad"] = -left["bad"]
+    falls[N_("Both bad")] = -left["bad"]
     if several := left["decided"] + left["level"] - left["answers"]:
-        falls["Pairs of several answers"] = several
-    falls["Same"] = left["level"] * (ties - 1)
+        falls[N_("Pairs of several answers")] = several
+    falls[N_("Same")] = left["level"] * (ties - 1)
     splits = {s: n["decided"] + ties * n["level"] for s, n in kept.items()}
     return Waterfall(total["labels"] + skipped, falls, {s: n for s, n in splits.items() if n})
 

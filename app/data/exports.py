@@ -17,6 +17,7 @@ from app.core.records import Export, Guideline, Project, Protocol, Snapshot, rec
 from app.core.records.base import Json
 from app.core.settings import Settings
 from app.core.snapshots import matching, preference_ids, take_snapshot
+from app.core.words import gettext
 from app.data.beside import Beside, beside_of
 from app.data.forms import ExportOptions
 from app.data.shapes import SCHEMAS, rows_of
@@ -82,7 +83,7 @@ def create_export(
         )
         files = write_splits(directory, options.format, SCHEMAS[options.shape], rows)
         if not files:
-            raise InvalidInput([Problem("labels", "These choices leave no rows. Nothing was written.")])
+            raise InvalidInput([Problem("labels", gettext("These choices leave no rows. Nothing was written."))])
         export.counts = {file["split"]: file["rows"] for file in files} | {"labels": snapshot.counts}
         card = _card(db, project, options, files, snapshot)
         (directory / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -126,7 +127,9 @@ def file_of(settings: Settings, export: Export, name: str) -> Path:
         raise NotFound
     path = directory_of(settings, export) / name
     if not path.is_file():
-        raise NotFound("This file is no longer on the server. A new export with the same choices gives the same bytes.")
+        raise NotFound(
+            gettext("This file is no longer on the server. A new export with the same choices gives the same bytes.")
+        )
     return path
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.core.errors import InvalidInput, Problem
 from app.core.snapshots import SnapshotFilter
+from app.core.words import gettext
 
 Shape = Literal["trl", "trl-plain", "native"]
 Format = Literal["jsonl", "parquet"]
@@ -48,5 +49,8 @@ def options_of(values: Mapping[str, object]) -> ExportOptions:
     try:
         return ExportOptions.model_validate(dict(values))
     except ValidationError as error:
-        problems = [Problem(str(one["loc"][-1]), f"There is no choice {one['input']!r}.") for one in error.errors()]
+        problems = [
+            Problem(str(one["loc"][-1]), gettext("There is no choice %(name)s.", name=repr(one["input"])))
+            for one in error.errors()
+        ]
         raise InvalidInput(problems) from error

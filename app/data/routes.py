@@ -10,6 +10,8 @@ from starlette.datastructures import FormData, UploadFile
 from app.core.errors import InvalidInput
 from app.core.records import SPLITS, record
 from app.core.sensitive import MOST_AT_ONCE, mark
+from app.core.told import Stored
+from app.core.words import gettext, ngettext, number
 from app.data import exports, service
 from app.data.counts import waterfall
 from app.data.forms import options_of
@@ -46,11 +48,12 @@ def mark_sensitive(request: Request, slug: str) -> Response:
         access = member(db, request, slug, *ADMINS)
         count = mark(db, access.project, chosen[:MOST_AT_ONCE], access.user, sensitive=sensitive)
     back = urlencode({name: value for name in ("split", "q", "before") if (value := str(form.get(name) or ""))})
-    words = (
-        f"{count} prompt{'s are' if count != 1 else ' is'} {'marked sensitive' if sensitive else 'not sensitive'} now."
-    )
     if not chosen:
-        words = "Tick the prompts first."
+        words = gettext("Tick the prompts first.")
+    elif sensitive:
+        words = ngettext("%(n)s prompt is marked sensitive now.", "%(n)s prompts are marked sensitive now.", count)
+    else:
+        words = ngettext("%(n)s prompt is not sensitive now.", "%(n)s prompts are not sensitive now.", count)
     return say(request, see_other(request, f"/projects/{slug}/prompts{'?' if back else ''}{back}"), words, "info")
 
 
@@ -69,7 +72,7 @@ def check_import(request: Request, slug: str) -> Response:
     upload, pasted = form.get("file"), str(form.get("rows") or "")
     chosen = isinstance(upload, UploadFile) and bool(upload.filename)
     file = upload.file if isinstance(upload, UploadFile) and chosen else io.BytesIO(pasted.encode("utf-8", "replace"))
-    name = str(upload.filename) if isinstance(upload, UploadFile) and chosen else "pasted rows"
+    name = str(upload.filename) if isinstance(upload, UploadFile) and chosen else Stored.PASTED.of()
     kind: Rows = "comparisons" if form.get("kind") == "comparisons" else "prompts"
     with request.app.state.uow() as db:
         access = member(db, request, slug, *ADMINS)
@@ -116,16 +119,22 @@ def decide_import(request: Request, slug: str, number: int) -> Response:
         row = service.import_of(db, access.project.id, number)
         if decision == "discard":
             service.discard_import(db, row)
-            words = "The file is gone. Nothing was stored."
+            words = gettext("The file is gone. Nothing was stored.")
         else:
             leave_out = decision == "leave_out"
             counts = service.finish_import(
                 db, settings, access.project, row, leave_out_bad=leave_out, user_id=access.user.id
             )
-            kind = service.kind_of(row)
-            words = f"One {kind[:-1]} was added." if counts["added"] == 1 else f"{counts['added']:,} {kind} were added."
+            words = _added(service.kind_of(row), counts["added"])
     service.drop_file(settings, row)
     return say(request, see_other(request, f"/projects/{slug}/prompts"), words)
+
+
+def _added(kind: Rows, count: int) -> str:
+    shown = number(count)
+    if kind == "comparisons":
+        return ngettext("One comparison was added.", "%(n)s comparisons were added.", count, n=shown)
+    return ngettext("One prompt was added.", "%(n)s prompts were added.", count, n=shown)
 
 
 @router.get("/exports")
@@ -159,7 +168,7 @@ def create(request: Request, slug: str) -> Response:
         options = options_of({k: v for k, v in request.state.form.items() if isinstance(v, str)})
         settings = request.app.state.settings
         export = exports.create_export(db, settings, access.project, options, user_id=access.user.id)
-    return say(request, see_other(request, f"/projects/{slug}/exports/{export.id}"), "The files are written.")
+    return say(request, see_other(request, f"/projects/{slug}/exports/{export.id}"), gettext("The files are written."))
 
 
 @router.get("/exports/{number}")

@@ -18,6 +18,8 @@ from app.core.jsonl import Report, lines_of
 from app.core.records import Import, Preference, Project, Prompt, Task, Trajectory, record
 from app.core.settings import Settings
 from app.core.snapshots import is_current
+from app.core.told import Stored
+from app.core.words import figure, gettext, ngettext, number
 from app.data.incoming import Rows, added, checked
 
 PAGE = 50
@@ -92,17 +94,18 @@ def start_import(
     _drop_forgotten(db, settings, project.id)
     raw = file.read(settings.upload_limit + 1)
     if len(raw) > settings.upload_limit:
-        limit = f"{settings.upload_limit / 1e6:g} MB"
-        raise InvalidInput(
-            [Problem("file", f"Larger than {limit}. The command palate import takes files of any size.")]
+        words = gettext(
+            "Larger than %(n)s MB. The command palate import takes files of any size.",
+            n=figure(settings.upload_limit / 1e6),
         )
+        raise InvalidInput([Problem("file", words)])
     report = checked(db, project, kind, lines_of(io.BytesIO(raw)))
     if report.rows == 0:
-        raise InvalidInput([Problem("file", "Empty. A file of rows has one JSON object on each line.")])
+        raise InvalidInput([Problem("file", gettext("Empty. A file of rows has one JSON object on each line."))])
     row = Import(
         project_id=project.id,
         user_id=user_id,
-        file_name=name[:200] or "pasted rows",
+        file_name=name[:200] or Stored.PASTED.of(),
         sha256=hashlib.sha256(raw).hexdigest(),
         report={"kind": kind, **summary(report)},
     )
@@ -120,13 +123,15 @@ def kind_of(row: Import) -> Rows:
 
 
 def summary(report: Report[Any]) -> dict[str, object]:
-    """The counts of a report, and its first problems."""
+    """The counts of a report, and where its first problems lie: how one says them depends on who reads."""
     return {
         "rows": report.rows,
         "good": len(report.good),
         "bad": report.bad_rows,
         "duplicates": len(report.duplicates),
-        "problems": [vars(problem) for problem in report.problems[:PROBLEMS_KEPT]],
+        "problems": [
+            {"row": one.row, "field": one.field, "found": one.found} for one in report.problems[:PROBLEMS_KEPT]
+        ],
     }
 
 
@@ -166,7 +171,7 @@ def finish_import(
     """
     report = look_again(db, settings, row)
     if report.problems and not leave_out_bad:
-        raise InvalidInput(report.problems[:PROBLEMS_KEPT], f"{report.bad_rows} rows do not fit. Nothing is stored.")
+        raise InvalidInput(report.problems[:PROBLEMS_KEPT], _refusal(report.bad_rows))
     _decide(db, row, "imported")
     counts = added(db, project, report, f"import:{row.id}")
     counts = {"added": counts["added"], "duplicates": counts["duplicates"] + len(report.duplicates)}
@@ -181,6 +186,15 @@ def finish_import(
         **counts,
     )
     return counts
+
+
+def _refusal(count: int) -> str:
+    return ngettext(
+        "%(n)s row does not fit. Nothing is stored.",
+        "%(n)s rows do not fit. Nothing is stored.",
+        count,
+        n=number(count),
+    )
 
 
 def discard_import(db: Session, row: Import) -> None:
@@ -202,7 +216,7 @@ def path_of(settings: Settings, row: Import) -> Path:
 def _kept(settings: Settings, row: Import) -> Iterator[BinaryIO]:
     path = path_of(settings, row)
     if row.state != "checked" or not path.is_file():
-        raise Conflict("This file was decided about already. Choose it again to look at it once more.")
+        raise Conflict(gettext("This file was decided about already. Choose it again to look at it once more."))
     with path.open("rb") as file:
         yield file
 
@@ -213,7 +227,7 @@ def _decide(db: Session, row: Import, state: str) -> None:
         update(Import).where(Import.id == row.id, Import.state == "checked").values(state=state).returning(Import.id)
     )
     if db.scalar(decided) is None:
-        raise Conflict("Somebody else has just decided about this file.")
+        raise Conflict(gettext("Somebody else has just decided about this file."))
 
 
 def _drop_forgotten(db: Session, settings: Settings, project_id: int) -> None:

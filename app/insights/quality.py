@@ -10,6 +10,7 @@ from app.core.gold import answered_right, handed_out_as_gold
 from app.core.records import Assignment, Preference, Prompt, Task, User
 from app.core.snapshots import is_current
 from app.core.statistics import wilson
+from app.core.words import gettext, number, percent
 from app.insights.tasks import excerpt, sentence
 
 MOST_SHOWN = 200
@@ -23,13 +24,13 @@ class Share:
     of: int
 
     def __str__(self) -> str:
-        return f"{100 * self.count / self.of:.0f} %" if self.of else "–"
+        return percent(self.count / self.of) if self.of else "–"
 
     @property
     def interval(self) -> str:
         """ "55 to 61", in percent; empty where nothing was tried."""
         low, high = wilson(self.count, self.of)
-        return f"{100 * low:.0f} to {100 * high:.0f}" if self.of else ""
+        return gettext("%(low)s to %(high)s", low=number(100 * low), high=number(100 * high)) if self.of else ""
 
 
 @dataclass(frozen=True)

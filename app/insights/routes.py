@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from app.insights import audit as log
 from app.insights import service, views
 from app.web.dependencies import ADMINS, READERS, member
 from app.web.htmx import see_other
@@ -44,9 +45,9 @@ def audit(request: Request, slug: str, before: int | None = None) -> Response:
     """Who did what."""
     with request.app.state.uow() as db:
         project = member(db, request, slug, *ADMINS).project
-        rows = service.audit(db, project.id, before)
-        events = [(event, who, service.said(event, who)) for event, who in rows]
-        older = rows[-1][0].id if len(rows) == service.AUDIT_PAGE else None
+        rows = log.events(db, project.id, before)
+        events = [(event, log.said(event, who), log.why(event)) for event, who in rows]
+        older = rows[-1][0].id if len(rows) == log.PAGE else None
         return render(request, "insights/audit.html", events=events, older=older, before=before)
 
 

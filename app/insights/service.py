@@ -1,8 +1,7 @@
-"""The figures of the overview and the audit log. Counts only; no query touches a text that people or models wrote."""
+"""The figures of the overview. Counts only; no query touches a text that people or models wrote."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import Integer, case, cast, distinct, func, select
 from sqlalchemy.orm import Session, aliased
@@ -12,7 +11,6 @@ from app.core.gold import answered_right, handed_out_as_gold
 from app.core.projects import ProjectSettings, settings_of
 from app.core.records import (
     Assignment,
-    AuditEvent,
     Model,
     Preference,
     Project,
@@ -21,12 +19,10 @@ from app.core.records import (
     Run,
     RunMetric,
     Task,
-    User,
     WorkerState,
 )
 from app.core.snapshots import is_current, is_ordinary
 
-AUDIT_PAGE = 50
 SILENT = timedelta(seconds=30)
 """A worker that gave no sign of life for so long is said to be away."""
 FEWEST_SHARED = 40
@@ -207,27 +203,3 @@ def wins_against_base(db: Session, project_id: int) -> list[tuple[str, float]]:
         .order_by(Model.version, RunMetric.step)
     )
     return [(f"v{version}", value) for version, value in dict(iter(rows)).items()][-12:]
-
-
-def audit(db: Session, project_id: int, before: int | None = None) -> list[tuple[AuditEvent, str]]:
-    """What was done in a project and by whom, newest first, 50 at a time."""
-    query = (
-        select(AuditEvent, User.name)
-        .outerjoin(User, User.id == AuditEvent.user_id)
-        .where(AuditEvent.project_id == project_id)
-        .order_by(AuditEvent.id.desc())
-        .limit(AUDIT_PAGE)
-    )
-    if before is not None:
-        query = query.where(AuditEvent.id < before)
-    return [(event, name or "Palate") for event, name in db.execute(query)]
-
-
-def said(event: AuditEvent, who: str) -> str:
-    """An audit event as a sentence: "Ines promoted v14"."""
-    detail: dict[str, Any] = event.detail
-    table, _, number = event.subject.partition(":")
-    thing = detail.get("version") or detail.get("name") or detail.get("email")
-    if thing is None:
-        thing = f"round {detail['number']}" if "number" in detail and table == "rounds" else f"{table} {number}"
-    return f"{who} {event.action} {thing}"

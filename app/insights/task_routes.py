@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from app.core import gold
 from app.core.errors import Conflict, InvalidInput
 from app.core.projects import settings_of
+from app.core.words import gettext
 from app.insights import quality, tasks
 from app.web.dependencies import ADMINS, Access, member
 from app.web.errors import messages
@@ -48,7 +49,7 @@ def keep_for(request: Request, slug: str, task_id: int) -> Response:
             tasks.keep_for(db, access.project, task_id, access.user, form=form, chosen=chosen)
         except InvalidInput as error:
             return _task(request, db, access, task_id, 422, errors=messages(error))
-    return say(request, see_other(request, f"/projects/{slug}/tasks/{task_id}"), "Saved.")
+    return say(request, see_other(request, f"/projects/{slug}/tasks/{task_id}"), gettext("Saved."))
 
 
 @router.get("/gold")
@@ -72,7 +73,7 @@ def new_gold(request: Request, slug: str) -> Response:
         project = member(db, request, slug, *ADMINS).project
         task_id = tasks.next_for_gold(db, project.id)
     if task_id is None:
-        words = "No task waits that nobody was handed yet."
+        words = gettext("No task waits that nobody was handed yet.")
         return say(request, see_other(request, f"/projects/{slug}/gold"), words, "info")
     return see_other(request, f"/projects/{slug}/tasks/{task_id}")
 
@@ -95,7 +96,9 @@ def make_gold(request: Request, slug: str, task_id: int, answer: Text = "", agre
             return _task(request, db, access, task_id, 422, wrong=words, given=answer)
         except Conflict as error:
             return _task(request, db, access, task_id, 409, problem=str(error))
-    return say(request, see_other(request, f"/projects/{slug}/gold"), "It is gold. Everybody may meet it once.")
+    return say(
+        request, see_other(request, f"/projects/{slug}/gold"), gettext("It is gold. Everybody may meet it once.")
+    )
 
 
 @router.post("/tasks/{task_id}/gold/remove")
@@ -105,7 +108,9 @@ def unmake_gold(request: Request, slug: str, task_id: int) -> Response:
         access = member(db, request, slug, *ADMINS)
         tasks.task_of(db, access.project, task_id)
         gold.unmake_gold(db, task_id, access.user)
-    return say(request, see_other(request, f"/projects/{slug}/tasks/{task_id}"), "It is an ordinary task again.")
+    return say(
+        request, see_other(request, f"/projects/{slug}/tasks/{task_id}"), gettext("It is an ordinary task again.")
+    )
 
 
 def _task(request: Request, db: Session, access: Access, task_id: int, status: int = 200, **context: Any) -> Response:

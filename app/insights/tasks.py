@@ -17,11 +17,14 @@ from app.core.records import Assignment, Membership, Preference, Project, Prompt
 from app.core.records.base import Json
 from app.core.served import texts_of
 from app.core.snapshots import is_current, is_ordinary
+from app.core.strategies import STRATEGIES
+from app.core.words import N_, gettext, number
 
 PAGE = 50
 Show = Literal["open", "agreed", "done", "withdrawn"]
 MOST_PRIORITY = 1_000
 EXCERPT = 100
+MADE = {"imported": N_("imported"), "talk": N_("talk")}
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ class Line:
     agreed: str
     """What all who answered said; empty where that is not asked for."""
     names: list[str]
+
+    @property
+    def strategy(self) -> str:
+        """How it was made, in words."""
+        return strategy_of(self.task)
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,17 @@ class Opened:
     """Answers, by name, whose end some did not see who answered, and how many."""
     known: int
     """Answers of which it is known what was read."""
+
+    @property
+    def strategy(self) -> str:
+        """How it was made, in words."""
+        return strategy_of(self.task)
+
+
+def strategy_of(task: Task) -> str:
+    """How a task was made: by one of the strategies, or brought in with its texts, in words for gettext."""
+    known = STRATEGIES.get(task.strategy)
+    return known.title if known else MADE.get(task.strategy, task.strategy.replace("_", " "))
 
 
 def lines(db: Session, project_id: int, show: str, before: int | None = None) -> list[Line]:
@@ -147,10 +166,10 @@ def _answered(task: Task, column: Any) -> Any:
 def _choices(field: Field | None) -> list[tuple[str, str]]:
     nothing = [field.nothing_good] if field is not None and field.nothing_good else []
     if isinstance(field, Compare):
-        same = [("same", "Same")] if field.tie else []
-        return [("a", "A is better"), ("b", "B is better"), *same, *nothing]
+        same = [("same", gettext("Same"))] if field.tie else []
+        return [*((one.lower(), gettext("%(name)s is better", name=one)) for one in "AB"), *same, *nothing]
     if isinstance(field, Choose):
-        return [(name, f"{name} is the best") for name in field.names[: field.segments]] + nothing
+        return [(name, gettext("%(name)s is the best", name=name)) for name in field.names[: field.segments]] + nothing
     return []
 
 
@@ -176,13 +195,15 @@ def keep_for(
     given = form.get("priority", "0").strip()
     digits = given.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and int(digits[:9]) <= MOST_PRIORITY):
-        raise InvalidInput([Problem("priority", f"A whole number from −{MOST_PRIORITY:,} to {MOST_PRIORITY:,}.")])
+        raise InvalidInput(
+            [Problem("priority", gettext("A whole number from −%(n)s to %(n)s.", n=number(MOST_PRIORITY)))]
+        )
     members = set(db.scalars(select(Membership.user_id).where(Membership.project_id == project.id)))
     if chosen - members:
-        raise InvalidInput([Problem("people", "Only members of this project can be chosen.")])
+        raise InvalidInput([Problem("people", gettext("Only members of this project can be chosen."))])
     task = db.get_one(Task, task_of(db, project, task_id).id, with_for_update=NO_KEY, populate_existing=True)
     if task.repeat_of is not None:
-        raise InvalidInput([Problem("people", "A repeated task stays with its person.")])
+        raise InvalidInput([Problem("people", gettext("A repeated task stays with its person."))])
     task.priority, task.assignees = int(given), sorted(chosen) or None
     record(
         db,

@@ -8,10 +8,19 @@ from sqlalchemy.orm import Session
 
 from app.core.runs import OPEN_STATES, too_few
 from app.core.statistics import wilson
+from app.core.told import told
+from app.core.words import N_, gettext, ngettext, number, percent
 from app.insights import service
 from app.insights.service import Overview
 
-RECIPES = {"reward_model": "Reward model", "ppo": "PPO", "evaluate": "Evaluate"}
+RECIPES = {"reward_model": N_("Reward model"), "ppo": "PPO", "evaluate": N_("Evaluate")}
+STATES = {
+    "queued": N_("Round %(n)s is queued"),
+    "running": N_("Round %(n)s is running"),
+    "failed": N_("Round %(n)s failed"),
+    "cancelled": N_("Round %(n)s is cancelled"),
+    "refused": N_("Round %(n)s is refused"),
+}
 AUTOMATIC_POLL = timedelta(minutes=10)
 """So long after the last label the page still looks for the next one by itself."""
 
@@ -31,19 +40,26 @@ def headline(now: Overview) -> Headline:
     if found is not None:
         return found
     if now.project.paused_at is not None:
-        return Headline("Labeling is paused.", "What was answered is saved. Tasks wait.")
+        return Headline(gettext("Labeling is paused."), gettext("What was answered is saved. Tasks wait."))
     if not sum(now.prompts.values()):
         return Headline(
-            "No prompts yet.", "The model needs something to answer.", [("Import prompts", "/prompts/import", True)]
+            gettext("No prompts yet."),
+            gettext("The model needs something to answer."),
+            [(gettext("Import prompts"), "/prompts/import", True)],
         )
     if now.open_tasks == 0:
-        name = now.live.name if now.live else "the model"
-        trouble = _trouble(now)
-        return Headline(
-            "No pairs wait yet.", trouble or f"{name} writes the first ones. They appear here by themselves."
+        writing = (
+            gettext("%(name)s writes the first ones. They appear here by themselves.", name=now.live.name)
+            if now.live
+            else gettext("The model writes the first ones. They appear here by themselves.")
         )
-    name = now.live.name if now.live else "the model"
-    return Headline(f"People compare what {name} wrote.", _next_round(now), [("Label", "/label", True)])
+        return Headline(gettext("No pairs wait yet."), _trouble(now) or writing)
+    title = (
+        gettext("People compare what %(name)s wrote.", name=now.live.name)
+        if now.live
+        else gettext("People compare what the model wrote.")
+    )
+    return Headline(title, _next_round(now), [(gettext("Label"), "/label", True)])
 
 
 def _round_headline(now: Overview) -> Headline | None:
@@ -53,15 +69,29 @@ def _round_headline(now: Overview) -> Headline | None:
     at = f"/rounds/{current.number}"
     if current.state == "waiting" and now.candidate is not None:
         name = now.candidate.name
-        acts = [(f"Review {name}", at, True), (f"Try {name}", f"/playground?version={now.candidate.version}", False)]
-        return Headline(f"{name} is ready. It goes live when you say so.", _closest(current.verdict), acts)
+        acts = [
+            (gettext("Review %(name)s", name=name), at, True),
+            (gettext("Try %(name)s", name=name), f"/playground?version={now.candidate.version}", False),
+        ]
+        title = gettext("%(name)s is ready. It goes live when you say so.", name=name)
+        return Headline(title, _closest(current.verdict), acts)
     if current.state == "failed":
-        live = f" {now.live.name} stays live." if now.live else ""
-        return Headline(f"Round {current.number} stopped.", current.note + live, [("Open the round", at, True)])
+        live = " " + gettext("%(name)s stays live.", name=now.live.name) if now.live else ""
+        title = gettext("Round %(n)s stopped.", n=current.number)
+        return Headline(title, told(current.note) + live, [(gettext("Open the round"), at, True)])
     if current.state in OPEN_STATES:
         run = next((run for run in now.runs if run.state == "running"), None)
-        doing = f"{RECIPES[run.recipe]}: {run.phase or 'starting'}." if run else "The trainer takes it when it is free."
-        return Headline(f"Round {current.number} is at work.", f"{doing} Labeling goes on.", [("Watch", at, False)])
+        doing = (
+            gettext(
+                "%(recipe)s: %(doing)s. Labeling goes on.",
+                recipe=gettext(RECIPES[run.recipe]),
+                doing=told(run.phase) or gettext("starting"),
+            )
+            if run
+            else gettext("The trainer takes it when it is free. Labeling goes on.")
+        )
+        title = gettext("Round %(n)s is at work.", n=current.number)
+        return Headline(title, doing, [(gettext("Watch"), at, False)])
     return None
 
 
@@ -69,27 +99,42 @@ def _closest(verdict: dict[str, Any]) -> str:
     checks = [check for check in verdict.get("checks", []) if not check.get("warns")]
     passed = sum(bool(check["passed"]) for check in checks)
     kl = next((check for check in checks if check["name"] == "kl" and check["value"] is not None), None)
-    words = f"{passed} of {len(checks)} checks passed."
-    return f"{words} KL {kl['value']:.1f} of {kl['limit']:.1f}." if kl else words
+    words = ngettext(
+        "%(n)s of %(all)s check passed.", "%(n)s of %(all)s checks passed.", len(checks), n=passed, all=len(checks)
+    )
+    if kl is None:
+        return words
+    return f"{words} {gettext('KL %(n)s of %(most)s.', n=number(kl['value'], 1), most=number(kl['limit'], 1))}"
 
 
 def _next_round(now: Overview) -> str:
     rule = now.settings.rounds
     if not rule.automatic:
-        return f"{now.labels.new:,} labels are new since the last round. Rounds start by hand."
+        return ngettext(
+            "%(n)s label is new since the last round. Rounds start by hand.",
+            "%(n)s labels are new since the last round. Rounds start by hand.",
+            now.labels.new,
+            n=number(now.labels.new),
+        )
     missing = rule.new_preferences - now.labels.new
-    number = now.round.number + 1 if now.round else 1
+    following = now.round.number + 1 if now.round else 1
     if missing > 0:
-        return f"Round {number} starts by itself in {missing:,} label{'s' if missing != 1 else ''}."
+        return ngettext(
+            "Round %(round)s starts by itself in %(n)s label.",
+            "Round %(round)s starts by itself in %(n)s labels.",
+            missing,
+            n=number(missing),
+            round=following,
+        )
     short = too_few(now.pairs)
-    return short or f"Round {number} starts in a moment."
+    return short or gettext("Round %(n)s starts in a moment.", n=following)
 
 
 def _trouble(now: Overview) -> str:
     worker = now.workers.get("background")
     if now.silent("background"):
-        return "The worker that fills the pool is not running."
-    return str(worker.detail.get("trouble") or "") if worker else ""
+        return gettext("The worker that fills the pool is not running.")
+    return told(str(worker.detail.get("trouble") or "")) if worker else ""
 
 
 def stations(now: Overview) -> dict[str, dict[str, Any]]:
@@ -101,42 +146,45 @@ def stations(now: Overview) -> dict[str, dict[str, Any]]:
     paused = now.project.paused_at is not None
     empty = now.open_tasks == 0 and total > 0
     return {
-        "prompts": _station("Prompts", f"{total:,}", "", f"{training:,} in training", "/prompts"),
+        "prompts": _station(
+            gettext("Prompts"), number(total), "", gettext("%(n)s in training", n=number(training)), "/prompts"
+        ),
         "tasks": _station(
-            "Tasks",
-            f"{now.open_tasks:,}",
-            "waiting",
-            "one person each" if overlap == 1 else f"{overlap} people each",
+            gettext("Tasks"),
+            number(now.open_tasks),
+            gettext("waiting"),
+            ngettext("one person each", "%(n)s people each", overlap),
             "/label",
-            ("warn", "Pool is empty") if empty else None,
+            ("warn", gettext("Pool is empty")) if empty else None,
         ),
         "labels": _station(
-            "Labels",
-            f"{now.labels.total:,}",
+            gettext("Labels"),
+            number(now.labels.total),
             "",
-            f"+{now.labels.today:,} today by {_people(now.labels.people_today)}",
+            ngettext(
+                "+%(more)s today by %(n)s person",
+                "+%(more)s today by %(n)s people",
+                now.labels.people_today,
+                more=number(now.labels.today),
+            ),
             "/exports",
-            ("warn", "Paused") if paused else ("good", "Collecting") if now.open_tasks else None,
+            ("warn", gettext("Paused")) if paused else ("good", gettext("Collecting")) if now.open_tasks else None,
         ),
         "reward": _reward_station(now),
         "policy": _policy_station(now),
         "served": _station(
-            "Served",
+            gettext("Served"),
             live.name if live else "–",
             "",
-            live.base_model if live and live.version == 0 else "the live policy",
+            live.base_model if live and live.version == 0 else gettext("the live policy"),
             "/models",
-            ("bad", "Not serving")
+            ("bad", gettext("Not serving"))
             if live and live.error
-            else ("good", "Live")
+            else ("good", gettext("Live"))
             if live and live.serving_at
-            else ("info", "Being staged"),
+            else ("info", gettext("Being staged")),
         ),
     }
-
-
-def _people(count: int) -> str:
-    return "1 person" if count == 1 else f"{count} people"
 
 
 def _station(  # noqa: PLR0917  (six strings in their reading order)
@@ -146,43 +194,52 @@ def _station(  # noqa: PLR0917  (six strings in their reading order)
 
 
 def _reward_station(now: Overview) -> dict[str, Any]:
-    pill = ("info", "Training") if _running(now, "reward_model") else None
+    pill = ("info", gettext("Training")) if _running(now, "reward_model") else None
     if not now.reward:
-        return _station("Reward model", "–", "", "none fitted yet", "/rounds", pill)
-    number, value = now.reward[0]
-    was = f", was {100 * now.reward[1][1]:.1f} %" if len(now.reward) > 1 else ""
-    return _station(
-        "Reward model", f"{100 * value:.1f} %", "held-out", f"Round {number}{was}", f"/rounds/{number}", pill
+        return _station(gettext("Reward model"), "–", "", gettext("none fitted yet"), "/rounds", pill)
+    of_round, value = now.reward[0]
+    says = (
+        gettext("Round %(n)s, was %(share)s", n=of_round, share=percent(now.reward[1][1], 1))
+        if len(now.reward) > 1
+        else gettext("Round %(n)s", n=of_round)
     )
+    return _station(gettext("Reward model"), percent(value, 1), gettext("held-out"), says, f"/rounds/{of_round}", pill)
 
 
 def _policy_station(now: Overview) -> dict[str, Any]:
     current = now.round
     if current is None:
-        return _station("Policy", "–", "", "no round yet", "/rounds")
+        return _station(gettext("Policy"), "–", "", gettext("no round yet"), "/rounds")
     at = f"/rounds/{current.number}"
     pills = {
-        "waiting": ("wait", "Waits for you"),
-        "failed": ("bad", "Stopped"),
-        "refused": ("bad", "Refused"),
-        "queued": ("", "Queued"),
+        "waiting": ("wait", gettext("Waits for you")),
+        "failed": ("bad", gettext("Stopped")),
+        "refused": ("bad", gettext("Refused")),
+        "queued": ("", gettext("Queued")),
     }
     if _running(now, "ppo") or _running(now, "evaluate"):
         run = next(run for run in now.runs if run.state == "running")
         return _station(
-            "Policy", f"{run.step:,}", f"of {run.steps:,} steps", RECIPES[run.recipe], at, ("info", "Training")
+            gettext("Policy"),
+            number(run.step),
+            ngettext("of %(n)s step", "of %(n)s steps", run.steps, n=number(run.steps)),
+            gettext(RECIPES[run.recipe]),
+            at,
+            ("info", gettext("Training")),
         )
     if now.candidate is None:
-        return _station("Policy", "–", "", f"Round {current.number} is {current.state}", at, pills.get(current.state))
+        says = gettext(STATES.get(current.state, N_("Round %(n)s")), n=current.number)
+        return _station(gettext("Policy"), "–", "", says, at, pills.get(current.state))
     win: dict[str, Any] = next(
         (check for check in current.verdict.get("checks", []) if check["name"] == "win_rate"), {}
     )
     value, low, high = win.get("value"), win.get("low"), win.get("high")
-    says = f"Wins {100 * value:.1f} %" if value is not None else ""
+    says = gettext("Wins %(share)s", share=percent(value, 1)) if value is not None else ""
     if low is not None and high is not None:
-        says += f" ({100 * low:.1f} to {100 * high:.1f})"
-    unit = "candidate" if current.state == "waiting" else f"of round {current.number}"
-    return _station("Policy", now.candidate.name, unit, says, at, pills.get(current.state))
+        says += f" ({_between(low, high)})"
+    waits = current.state == "waiting"
+    unit = gettext("candidate") if waits else gettext("of round %(n)s", n=current.number)
+    return _station(gettext("Policy"), now.candidate.name, unit, says, at, pills.get(current.state))
 
 
 def _running(now: Overview, recipe: str) -> bool:
@@ -194,13 +251,20 @@ def edges(now: Overview) -> dict[str, Any]:
     rule = now.settings.rounds
     state = now.round.state if now.round else ""
     serving = "wait" if state == "waiting" else "broken" if state == "failed" else ""
-    number = now.round.number + 1 if now.round else 1
+    following = now.round.number + 1 if now.round else 1
+    goal = rule.new_preferences if rule.automatic else None
+    said = (
+        gettext("%(n)s of %(goal)s new labels", n=number(now.labels.new), goal=number(goal))
+        if goal
+        else ngettext("%(n)s new label", "%(n)s new labels", now.labels.new, n=number(now.labels.new))
+    )
     share = min(1.0, now.labels.new / rule.new_preferences) if rule.new_preferences else 0.0
     return {
         "share": round(100 * share, 1),
         "new": now.labels.new,
-        "goal": rule.new_preferences if rule.automatic else None,
-        "next": number,
+        "said": said,
+        "goal": goal,
+        "next": following,
         "learning": "moving" if _running(now, "reward_model") or _running(now, "ppo") else "",
         "serving": "moving" if _running(now, "evaluate") else serving,
         "fresh": now.settings.pool.completions_per_prompt,
@@ -213,21 +277,37 @@ def needs(now: Overview) -> list[dict[str, str]]:
     at = f"/rounds/{now.round.number}" if now.round else "/rounds"
     if now.round and now.round.state == "waiting" and now.candidate:
         found.append(
-            _need("wait", f"{now.candidate.name} waits for a decision", _closest(now.round.verdict), at, "Review")
+            _need(
+                "wait",
+                gettext("%(name)s waits for a decision", name=now.candidate.name),
+                _closest(now.round.verdict),
+                at,
+                gettext("Review"),
+            )
         )
     if now.round and now.round.state == "failed":
-        found.append(_need("bad", f"Round {now.round.number} stopped", now.round.note, at, "Open"))
+        found.append(
+            _need("bad", gettext("Round %(n)s stopped", n=now.round.number), told(now.round.note), at, gettext("Open"))
+        )
     if now.live and now.live.error:
-        found.append(_need("bad", f"{now.live.name} could not be served", now.live.error, "/models", "Open"))
+        found.append(
+            _need(
+                "bad",
+                gettext("%(name)s could not be served", name=now.live.name),
+                told(now.live.error),
+                "/models",
+                gettext("Open"),
+            )
+        )
     trouble = _trouble(now)
     if trouble:
-        found.append(_need("warn", "The pool is not being filled", trouble, "/models", "Models"))
+        found.append(_need("warn", gettext("The pool is not being filled"), trouble, "/models", gettext("Models")))
     if now.reports:
-        words = f"{now.reports} report{'s' if now.reports > 1 else ''} from annotators"
-        found.append(_need("warn", words, "Their tasks are held back.", "/audit", "Audit log"))
+        words = ngettext("%(n)s report from annotators", "%(n)s reports from annotators", now.reports)
+        found.append(_need("warn", words, gettext("Their tasks are held back."), "/audit", gettext("Audit log")))
     short = too_few(now.pairs)
     if short and now.labels.new >= now.settings.rounds.new_preferences:
-        found.append(_need("warn", "The next round cannot start", short, "/rounds/new", "Why"))
+        found.append(_need("warn", gettext("The next round cannot start"), short, "/rounds/new", gettext("Why")))
     return found
 
 
@@ -239,39 +319,58 @@ def tiles(db: Session, now: Overview) -> list[tuple[str, str, str, str]]:
     """(name, figure, interval, sentence) of the four tiles; a figure that is not known says why."""
     project_id = now.project.id
     goal = now.settings.daily_goal
-    week = f"{now.labels.week / 7:,.0f} a day" + (f", goal {goal:,}" if goal else "")
+    mean = number(now.labels.week / 7)
+    week = gettext("%(n)s a day, goal %(goal)s", n=mean, goal=number(goal)) if goal else gettext("%(n)s a day", n=mean)
     left, decided = service.left_chosen(db, project_id)
     right, golden = service.gold(db, project_id)
     return [
-        ("Labels this week", f"{now.labels.week:,}", "", week),
+        (gettext("Labels this week"), number(now.labels.week), "", week),
         _agreement_tile(db, now),
         _share(
-            "Gold answers right", right, golden, f"{golden:,} hidden checks", "No task has a known right answer yet."
+            gettext("Gold answers right"),
+            right,
+            golden,
+            ngettext("%(n)s hidden check", "%(n)s hidden checks", golden, n=number(golden)),
+            gettext("No task has a known right answer yet."),
         ),
-        _share("Left answer chosen", left, decided, _side(left, decided), "No comparison was decided yet."),
+        _share(
+            gettext("Left answer chosen"),
+            left,
+            decided,
+            _side(left, decided),
+            gettext("No comparison was decided yet."),
+        ),
     ]
 
 
 def _agreement_tile(db: Session, now: Overview) -> tuple[str, str, str, str]:
     alike, pairs, tasks = service.agreement(db, now.project.id)
     if tasks < service.FEWEST_SHARED:
-        why = f"Needs {service.FEWEST_SHARED} tasks seen by two people, so far {tasks}."
-        return ("Agreement", "Not known yet", "", why)
-    return _share("Agreement", alike, pairs, f"{tasks:,} tasks seen by two people or more", "")
+        why = gettext(
+            "Needs %(n)s tasks seen by two people, so far %(now)s.", n=service.FEWEST_SHARED, now=number(tasks)
+        )
+        return (gettext("Agreement"), gettext("Not known yet"), "", why)
+    says = gettext("%(n)s tasks seen by two people or more", n=number(tasks))
+    return _share(gettext("Agreement"), alike, pairs, says, "")
 
 
 def _share(name: str, count: int, of: int, says: str, without: str) -> tuple[str, str, str, str]:
     if not of:
-        return (name, "Not known yet", "", without)
+        return (name, gettext("Not known yet"), "", without)
     low, high = wilson(count, of)
-    return (name, f"{100 * count / of:.1f} %", f"{100 * low:.1f} to {100 * high:.1f}", says)
+    return (name, percent(count / of, 1), _between(low, high), says)
+
+
+def _between(low: float, high: float) -> str:
+    """The ends of an interval in percent: 41.0 to 58.3."""
+    return gettext("%(low)s to %(high)s", low=number(100 * low, 1), high=number(100 * high, 1))
 
 
 def _side(left: int, decided: int) -> str:
     low, high = wilson(left, decided)
     if low <= 0.5 <= high:
-        return "No side is favoured"
-    return "The left side is favoured" if low > 0.5 else "The right side is favoured"
+        return gettext("No side is favoured")
+    return gettext("The left side is favoured") if low > 0.5 else gettext("The right side is favoured")
 
 
 def poll_seconds(now: Overview) -> int | None:

@@ -10,10 +10,12 @@ from pydantic import ValidationError
 
 from app.core.errors import InvalidConfig, InvalidInput, Problem
 from app.core.forms import DEFAULT_PROTOCOL, MOST_ANSWERS, parse_protocol
+from app.core.forms.field import SHIPPED
 from app.core.projects import ProjectSettings
 from app.core.recipes import PRESETS, RECIPES, make_config
 from app.core.records.base import Json
 from app.core.strategies import STRATEGIES
+from app.core.words import N_, figure, gettext
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?")
 TAKEN = ("new",)
@@ -35,105 +37,116 @@ class Setting:
 
 SECTIONS: list[tuple[str, str, list[Setting]]] = [
     (
-        "How answers are sampled",
-        "The live policy writes the pool with these.",
+        N_("How answers are sampled"),
+        N_("The live policy writes the pool with these."),
         [
             Setting(
                 "sampling.temperature",
-                "Temperature",
-                "Above 0, at most 2. Lower is steadier. Rounds train with the same value.",
+                N_("Temperature"),
+                N_("Above 0, at most 2. Lower is steadier. Rounds train with the same value."),
                 step="any",
             ),
-            Setting("sampling.top_p", "Top p", "Above 0, at most 1. 1 leaves nothing out.", step="any"),
-            Setting("sampling.max_tokens", "Longest answer", "Tokens. Rounds train with the same value."),
+            Setting("sampling.top_p", N_("Top p"), N_("Above 0, at most 1. 1 leaves nothing out."), step="any"),
+            Setting("sampling.max_tokens", N_("Longest answer"), N_("Tokens. Rounds train with the same value.")),
         ],
     ),
     (
-        "What waits for people",
-        "The sampler refills the pool by itself.",
+        N_("What waits for people"),
+        N_("The sampler refills the pool by itself."),
         [
-            Setting("pool.open_tasks", "Open tasks", "The pool is filled up to this many."),
+            Setting("pool.open_tasks", N_("Open tasks"), N_("The pool is filled up to this many.")),
             Setting(
-                "pool.completions_per_prompt", "Answers per prompt", "Sampled for each prompt, then paired. 2 to 16."
+                "pool.completions_per_prompt",
+                N_("Answers per prompt"),
+                N_("Sampled for each prompt, then paired. 2 to 16."),
             ),
-            Setting("pool.answers_per_task", "People per task", "How many must answer before it is done."),
-            Setting("pool.lease_minutes", "Lease in minutes", "How long a task is kept for one person."),
-            Setting("daily_goal", "Daily goal", "Labels per person and day, shown as progress. 0 shows none."),
-            Setting("pool.daily_cap", "Daily cap", "No person gives more labels in a day (UTC). 0 is without limit."),
+            Setting("pool.answers_per_task", N_("People per task"), N_("How many must answer before it is done.")),
+            Setting("pool.lease_minutes", N_("Lease in minutes"), N_("How long a task is kept for one person.")),
+            Setting("daily_goal", N_("Daily goal"), N_("Labels per person and day, shown as progress. 0 shows none.")),
+            Setting(
+                "pool.daily_cap", N_("Daily cap"), N_("No person gives more labels in a day (UTC). 0 is without limit.")
+            ),
             Setting(
                 "pool.strategy",
-                "What goes together into a task",
+                N_("What goes together into a task"),
                 choices=tuple((one.name, one.title, one.says) for one in STRATEGIES.values()),
             ),
             Setting(
                 "ask_before_sending",
-                "Ask before sending",
-                "One key marks an answer, Enter sends it. Each person may choose otherwise.",
+                N_("Ask before sending"),
+                N_("One key marks an answer, Enter sends it. Each person may choose otherwise."),
                 box=True,
             ),
             Setting(
                 "all_sensitive",
-                "All texts are sensitive",
-                "Hidden until a person asks for them; who wants none gets no task here. Else only marked prompts.",
+                N_("All texts are sensitive"),
+                N_("Hidden until a person asks for them; who wants none gets no task here. Else only marked prompts."),
                 box=True,
             ),
         ],
     ),
     (
-        "Hidden checks",
-        "They look like every other task and are never trained on. Shares are written from 0 to 0.2.",
+        N_("Hidden checks"),
+        N_("They look like every other task and are never trained on. Shares are written from 0 to 0.2."),
         [
             Setting(
                 "pool.gold_rate",
-                "Gold tasks",
-                "Share of tasks whose right answer is known. The Gold page makes them.",
+                N_("Gold tasks"),
+                N_("Share of tasks whose right answer is known. The Gold page makes them."),
                 step="any",
             ),
             Setting(
                 "pool.repeat_rate",
-                "Repeats",
-                "Share of tasks that the same person answered before, at least 20 tasks ago.",
+                N_("Repeats"),
+                N_("Share of tasks that the same person answered before, at least 20 tasks ago."),
                 step="any",
             ),
             Setting(
                 "pool.screening_tasks",
-                "Screening tasks",
-                "A new annotator answers so many gold tasks first. 0 to 50; 0 screens nobody.",
+                N_("Screening tasks"),
+                N_("A new annotator answers so many gold tasks first. 0 to 50; 0 screens nobody."),
             ),
             Setting(
                 "pool.screening_accuracy",
-                "Of these right, at least",
-                "From 0 to 1. Who stays below gets no task until an admin lets them in.",
+                N_("Of these right, at least"),
+                N_("From 0 to 1. Who stays below gets no task until an admin lets them in."),
                 step="any",
             ),
         ],
     ),
     (
-        "When a round starts",
-        "A round trains on all labels of the project.",
+        N_("When a round starts"),
+        N_("A round trains on all labels of the project."),
         [
-            Setting("rounds.automatic", "Start rounds by themselves", "Off: an admin starts each one.", box=True),
-            Setting("rounds.new_preferences", "New labels for a round", "At least 2."),
+            Setting(
+                "rounds.automatic", N_("Start rounds by themselves"), N_("Off: an admin starts each one."), box=True
+            ),
+            Setting("rounds.new_preferences", N_("New labels for a round"), N_("At least 2.")),
             Setting(
                 "rounds.promote_automatically",
-                "Go live without asking",
-                "Off: a candidate that passes waits for an admin.",
+                N_("Go live without asking"),
+                N_("Off: a candidate that passes waits for an admin."),
                 box=True,
             ),
         ],
     ),
     (
-        "What a candidate must pass",
-        "Shares are written from 0 to 1.",
+        N_("What a candidate must pass"),
+        N_("Shares are written from 0 to 1."),
         [
             Setting(
                 "gate.held_out_accuracy",
-                "Held-out accuracy, at least",
-                "Of the reward model, on pairs it never saw.",
+                N_("Held-out accuracy, at least"),
+                N_("Of the reward model, on pairs it never saw."),
                 step="any",
             ),
-            Setting("gate.win_rate", "Win rate, above", "Low end of its interval against the live policy.", step="any"),
-            Setting("gate.kl", "KL, at most", "Nats per answer away from the base model.", step="any"),
+            Setting(
+                "gate.win_rate",
+                N_("Win rate, above"),
+                N_("Low end of its interval against the live policy."),
+                step="any",
+            ),
+            Setting("gate.kl", N_("KL, at most"), N_("Nats per answer away from the base model."), step="any"),
         ],
     ),
 ]
@@ -185,7 +198,9 @@ def read_overrides(text: str, preset: str) -> dict[str, dict[str, bool | int | f
         path, equals, value = (part.strip() for part in line.partition("="))
         recipe, _, name = path.partition(".")
         if not equals or recipe not in RECIPES or not name:
-            raise InvalidInput([Problem("training.overrides", f"{line[:80]}: write it like ppo.steps = 20.")])
+            raise InvalidInput(
+                [Problem("training.overrides", gettext("%(line)s: write it like ppo.steps = 20.", line=line[:80]))]
+            )
         overrides.setdefault(recipe, {})[name] = _value(value)
     try:
         for recipe in RECIPES:
@@ -198,8 +213,8 @@ def read_overrides(text: str, preset: str) -> dict[str, dict[str, bool | int | f
 
 QUESTIONS = {
     "compare": DEFAULT_PROTOCOL[0]["question"],
-    "choose": "Which answer is the best?",
-    "rank": "Put the answers in order, the best first.",
+    "choose": SHIPPED[1],
+    "rank": SHIPPED[2],
 }
 """What is asked where the form leaves the question empty."""
 
@@ -208,7 +223,7 @@ def read_protocol(form: Mapping[str, str]) -> list[Json]:
     """The one field that the form describes. Raises InvalidInput that names the input."""
     kind = form.get("asks", "compare")
     if kind not in QUESTIONS:
-        raise InvalidInput([Problem("asks", "Choose one of the three.", found=kind[:40])])
+        raise InvalidInput([Problem("asks", gettext("Choose one of the three."), found=kind[:40])])
     asked: Json = {"type": kind, "key": "overall", "question": form.get("question", "").strip() or QUESTIONS[kind]}
     if kind == "compare":
         strength = _whole(form, "strength", 0, 0, 4)
@@ -227,7 +242,15 @@ def read_protocol(form: Mapping[str, str]) -> list[Json]:
 def _whole(form: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
     given = form.get(name, "").strip() or str(default)
     if not (given.isascii() and given.isdigit() and least <= int(given[:9]) <= most):
-        raise InvalidInput([Problem(name, f"A whole number from {least} to {most}.", found=given[:40])])
+        raise InvalidInput(
+            [
+                Problem(
+                    name,
+                    gettext("A whole number from %(least)s to %(most)s.", least=least, most=most),
+                    found=given[:40],
+                )
+            ]
+        )
     return int(given)
 
 
@@ -237,10 +260,10 @@ def read_name(name: str, slug: str) -> tuple[str, str]:
     slug = slug.strip().lower() or slug_of(name)
     problems = []
     if not 1 <= len(name) <= 80:
-        problems.append(Problem("name", "A name has 1 to 80 characters."))
+        problems.append(Problem("name", gettext("A name has 1 to 80 characters.")))
     if not SLUG.fullmatch(slug) or slug in TAKEN:
         problems.append(
-            Problem("slug", "Small letters, digits and hyphens, at most 48; it becomes part of the address.")
+            Problem("slug", gettext("Small letters, digits and hyphens, at most 48; it becomes part of the address."))
         )
     if problems:
         raise InvalidInput(problems)
@@ -269,10 +292,10 @@ def _shown(value: object) -> str:
 
 
 WORDS = {
-    "greater_than": ("gt", "Above {}."),
-    "greater_than_equal": ("ge", "At least {}."),
-    "less_than": ("lt", "Below {}."),
-    "less_than_equal": ("le", "At most {}."),
+    "greater_than": ("gt", N_("Above %(n)s.")),
+    "greater_than_equal": ("ge", N_("At least %(n)s.")),
+    "less_than": ("lt", N_("Below %(n)s.")),
+    "less_than_equal": ("le", N_("At most %(n)s.")),
 }
 
 
@@ -280,7 +303,12 @@ def _problems(error: ValidationError) -> list[Problem]:
     problems = []
     for one in error.errors():
         field = ".".join(str(part) for part in one["loc"])
-        usual = "Choose one of these." if one["type"] == "literal_error" else "A number belongs here."
-        key, words = WORDS.get(one["type"], ("", usual))
-        problems.append(Problem(field, words.format(one.get("ctx", {}).get(key, "")), found=str(one["input"])[:80]))
+        if one["type"] in WORDS:
+            key, words = WORDS[one["type"]]
+            said = gettext(words, n=figure(one.get("ctx", {})[key]))
+        elif one["type"] == "literal_error":
+            said = gettext("Choose one of these.")
+        else:
+            said = gettext("A number belongs here.")
+        problems.append(Problem(field, said, found=str(one["input"])[:80]))
     return problems

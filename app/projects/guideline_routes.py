@@ -7,6 +7,7 @@ from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
 from app.core.errors import Conflict, InvalidInput, NotFound
+from app.core.words import gettext
 from app.projects import service
 from app.web.dependencies import ADMINS, READERS, Access, member
 from app.web.errors import messages
@@ -48,7 +49,7 @@ def save(
         except (InvalidInput, Conflict) as error:
             errors = messages(error) if isinstance(error, InvalidInput) else {"text": str(error)}
             return _editor(request, db, access, error.status, text=text, errors=errors)
-    said = f"Version {version} is in force. People see it with their next task."
+    said = gettext("Version %(n)s is in force. People see it with their next task.", n=version)
     return say(request, see_other(request, f"/projects/{slug}/guidelines/edit"), said)
 
 

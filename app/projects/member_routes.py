@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.core.people import public_address
 from app.core.projects import settings_of
+from app.core.words import gettext
 from app.projects import members
 from app.web.dependencies import ADMINS, Access, member
 from app.web.flash import say
@@ -42,7 +43,7 @@ def revoke_invite(request: Request, slug: str, invite_id: int) -> Response:
     with request.app.state.uow() as db:
         access = member(db, request, slug, *ADMINS)
         members.revoke_invite(db, access.project, access.user, invite_id)
-    return say(request, see_other(request, f"/projects/{slug}/members"), "That link no longer works.")
+    return say(request, see_other(request, f"/projects/{slug}/members"), gettext("That link no longer works."))
 
 
 @router.post("/{user_id}/role")
@@ -51,7 +52,7 @@ def change_role(request: Request, slug: str, user_id: int, role: Text = "") -> R
     with request.app.state.uow() as db:
         access = member(db, request, slug, *ADMINS)
         members.change_role(db, access.project, access.user, user_id, role)
-    return say(request, see_other(request, f"/projects/{slug}/members"), "The role is changed.")
+    return say(request, see_other(request, f"/projects/{slug}/members"), gettext("The role is changed."))
 
 
 @router.post("/{user_id}/remove")
@@ -60,7 +61,9 @@ def remove(request: Request, slug: str, user_id: int) -> Response:
     with request.app.state.uow() as db:
         access = member(db, request, slug, *ADMINS)
         members.remove(db, access.project, access.user, user_id)
-    return say(request, see_other(request, f"/projects/{slug}/members"), "They are out. What they answered stays.")
+    return say(
+        request, see_other(request, f"/projects/{slug}/members"), gettext("They are out. What they answered stays.")
+    )
 
 
 @router.post("/{user_id}/admit")
@@ -69,7 +72,9 @@ def admit(request: Request, slug: str, user_id: int) -> Response:
     with request.app.state.uow() as db:
         access = member(db, request, slug, *ADMINS)
         members.admit(db, access.project, access.user, user_id)
-    return say(request, see_other(request, f"/projects/{slug}/members"), "They get ordinary tasks from now on.")
+    return say(
+        request, see_other(request, f"/projects/{slug}/members"), gettext("They get ordinary tasks from now on.")
+    )
 
 
 @router.post("/{user_id}/cap")
@@ -78,7 +83,7 @@ def change_cap(request: Request, slug: str, user_id: int, cap: Text = "") -> Res
     with request.app.state.uow() as db:
         access = member(db, request, slug, *ADMINS)
         members.change_cap(db, access.project, access.user, user_id, cap)
-    return say(request, see_other(request, f"/projects/{slug}/members"), "The daily cap is changed.")
+    return say(request, see_other(request, f"/projects/{slug}/members"), gettext("The daily cap is changed."))
 
 
 def _page(request: Request, db: Session, access: Access, link: str = "", link_role: str = "") -> Response:

@@ -10,15 +10,16 @@ from app.core.gold import marks
 from app.core.people import make_invite
 from app.core.projects import settings_of
 from app.core.records import Assignment, Invite, Membership, Project, Role, User, record
+from app.core.words import N_, gettext, number
 
 GRANTED: dict[str, Role] = {one: one for one in ("annotator", "reviewer", "viewer", "admin")}
 """Roles that an admin gives away, the usual one first."""
 MOST_A_DAY = 10_000
 ROLE_WORDS = [
-    ("annotator", "Annotator: answers tasks"),
-    ("reviewer", "Reviewer: also sees figures and data"),
-    ("viewer", "Viewer: sees figures and data, answers nothing"),
-    ("admin", "Admin: may change everything here"),
+    ("annotator", N_("Annotator: answers tasks")),
+    ("reviewer", N_("Reviewer: also sees figures and data")),
+    ("viewer", N_("Viewer: sees figures and data, answers nothing")),
+    ("admin", N_("Admin: may change everything here")),
 ]
 
 
@@ -119,7 +120,13 @@ def change_cap(db: Session, project: Project, by: User, user_id: int, cap: str) 
     """Give a member a daily cap of their own; empty is the project's. Raises InvalidInput or NotFound."""
     cap = cap.strip()
     if cap and not (cap.isascii() and cap.isdigit() and int(cap[:9]) <= MOST_A_DAY):
-        raise InvalidInput([Problem("cap", f"A whole number from 0 to {MOST_A_DAY:,}, or nothing.", found=cap[:40])])
+        raise InvalidInput(
+            [
+                Problem(
+                    "cap", gettext("A whole number from 0 to %(n)s, or nothing.", n=number(MOST_A_DAY)), found=cap[:40]
+                )
+            ]
+        )
     membership = db.scalar(select(Membership).where(Membership.project_id == project.id, Membership.user_id == user_id))
     if membership is None:
         raise NotFound
@@ -144,7 +151,7 @@ def _name(db: Session, user_id: int) -> str | None:
 def granted(role: str) -> Role:
     """The role, if it can be given away. Raises InvalidInput."""
     if role not in GRANTED:
-        raise InvalidInput([Problem("role", "Choose one of the roles.")])
+        raise InvalidInput([Problem("role", gettext("Choose one of the roles."))])
     return GRANTED[role]
 
 
@@ -153,5 +160,7 @@ def _membership(db: Session, project: Project, by: User, user_id: int) -> Member
     if membership is None:
         raise NotFound
     if user_id == by.id and not by.owner:
-        raise Forbidden("Your own role is changed by another admin, so that a project never loses its last one.")
+        raise Forbidden(
+            gettext("Your own role is changed by another admin, so that a project never loses its last one.")
+        )
     return membership

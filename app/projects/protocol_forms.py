@@ -7,9 +7,12 @@ from typing import Any
 
 from app.core.errors import InvalidInput, Problem
 from app.core.forms import DEFAULT_PROTOCOL, parse_protocol
+from app.core.forms.field import SHIPPED
 from app.core.records.base import Json
+from app.core.words import N_, gettext
 
 MOST = 12
+WORDLESS = ("type", "key")
 """Fields of one form."""
 STEP = re.compile(r"\s*(-?\d{1,3})\s*(?:=\s*(.*?)\s*)?")
 ITEM = re.compile(r"\s*(?:([a-z][a-z0-9_]{0,39}):\s+)?(.*?)\s*")
@@ -22,86 +25,94 @@ def scale(*labels: str, first: int = 1) -> list[Json]:
 
 ADDS: dict[str, tuple[str, str, Json]] = {
     "compare": (
-        "Two answers: which is better",
-        "One key. The quickest, and what most people agree on.",
+        N_("Two answers: which is better"),
+        N_("One key. The quickest, and what most people agree on."),
         DEFAULT_PROTOCOL[0],
     ),
     "choose": (
-        "Several answers: which is the best",
-        "One key. The chosen one beats each of the others; nothing is said about those.",
-        {"type": "choose", "question": "Which answer is the best?", "answers": 4, "all_bad": True},
+        N_("Several answers: which is the best"),
+        N_("One key. The chosen one beats each of the others; nothing is said about those."),
+        {"type": "choose", "question": N_("Which answer is the best?"), "answers": 4, "all_bad": True},
     ),
     "rank": (
-        "Several answers, from best to worst",
-        "One key an answer. Every order of two becomes a pair to train on.",
+        N_("Several answers, from best to worst"),
+        N_("One key an answer. Every order of two becomes a pair to train on."),
         {
             "type": "rank",
-            "question": "Put the answers in order, the best first.",
+            "question": N_("Put the answers in order, the best first."),
             "answers": 4,
             "ties": True,
             "all_bad": True,
         },
     ),
     "edit": (
-        "Rewrite the answer",
-        "A demonstration that remembers what it was edited from.",
-        {"type": "edit", "question": "Make the answer better."},
+        N_("Rewrite the answer"),
+        N_("A demonstration that remembers what it was edited from."),
+        {"type": "edit", "question": N_("Make the answer better.")},
     ),
     "demonstrate": (
-        "Write the answer",
-        "No answer is shown; the person writes one. One task for each prompt.",
-        {"type": "demonstrate", "question": "Write the answer that you would want to get."},
+        N_("Write the answer"),
+        N_("No answer is shown; the person writes one. One task for each prompt."),
+        {"type": "demonstrate", "question": N_("Write the answer that you would want to get.")},
     ),
     "converse": (
-        "Talk with the model",
-        "Two or more replies at each turn; the chosen one goes on. Every choice is a comparison with its context.",
-        {"type": "converse", "question": "Which reply should the talk go on with?", "tie": True, "both_bad": True},
+        N_("Talk with the model"),
+        N_("Two or more replies at each turn; the chosen one goes on. Every choice is a comparison with its context."),
+        {"type": "converse", "question": N_("Which reply should the talk go on with?"), "tie": True, "both_bad": True},
     ),
     "rate": (
-        "Rate on a scale",
-        "A criterion with anchored steps, for each answer.",
-        {"type": "rate", "question": "How helpful is it?", "options": scale("Not at all", "", "Half way", "", "Fully")},
+        N_("Rate on a scale"),
+        N_("A criterion with anchored steps, for each answer."),
+        {
+            "type": "rate",
+            "question": N_("How helpful is it?"),
+            "options": scale(N_("Not at all"), "", N_("Half way"), "", N_("Fully")),
+        },
     ),
     "yes_no": (
-        "Yes or no",
+        N_("Yes or no"),
         "",
         {
             "type": "rate",
-            "question": "Does it do what was asked?",
-            "options": [{"value": 1, "label": "Yes"}, {"value": 0, "label": "No"}],
+            "question": N_("Does it do what was asked?"),
+            "options": [{"value": 1, "label": N_("Yes")}, {"value": 0, "label": N_("No")}],
         },
     ),
     "thumbs": (
-        "Thumbs",
+        N_("Thumbs"),
         "",
         {
             "type": "rate",
-            "question": "Would you keep it?",
-            "options": [{"value": 1, "label": "Good"}, {"value": -1, "label": "Bad"}],
+            "question": N_("Would you keep it?"),
+            "options": [{"value": 1, "label": N_("Good")}, {"value": -1, "label": N_("Bad")}],
         },
     ),
     "flags": (
-        "Flags",
-        "What applies; nothing has to.",
+        N_("Flags"),
+        N_("What applies; nothing has to."),
         {
             "type": "flags",
-            "question": "What is wrong with it?",
+            "question": N_("What is wrong with it?"),
             "flags": [
-                {"key": "fails_the_task", "label": "Fails the task"},
-                {"key": "contains_personal_data", "label": "Contains personal data"},
-                {"key": "sexual", "label": "Sexual"},
-                {"key": "violent", "label": "Violent"},
+                {"key": "fails_the_task", "label": N_("Fails the task")},
+                {"key": "contains_personal_data", "label": N_("Contains personal data")},
+                {"key": "sexual", "label": N_("Sexual")},
+                {"key": "violent", "label": N_("Violent")},
             ],
         },
     ),
-    "note": ("Note", "Free text, with a least length if you want one.", {"type": "note", "question": "Why?"}),
+    "note": (
+        N_("Note"),
+        N_("Free text, with a least length if you want one."),
+        {"type": "note", "question": N_("Why?")},
+    ),
     "annotate": (
-        "Mark passages",
-        "Passages of one answer, with a label and a comment each.",
+        N_("Mark passages"),
+        N_("Passages of one answer, with a label and a comment each."),
         {
             "type": "annotate",
-            "question": "Mark what is wrong.",
-            "labels": [{"key": "wrong", "label": "Wrong"}, {"key": "unclear", "label": "Unclear"}],
+            "question": N_("Mark what is wrong."),
+            "labels": [{"key": "wrong", "label": N_("Wrong")}, {"key": "unclear", "label": N_("Unclear")}],
         },
     ),
 }
@@ -116,7 +127,9 @@ def blocks_of(fields: Sequence[Json]) -> list[dict[str, str]]:
 def _block(field: Json) -> dict[str, str]:
     block: dict[str, str] = {}
     for name, value in field.items():
-        if name in ("options",):
+        if name == "question":
+            block[name] = gettext(value) if value in SHIPPED else value
+        elif name in ("options",):
             block[name] = "\n".join(f"{one['value']} = {one['label']}".rstrip(" =") for one in value)
         elif name in ("flags", "aspects", "labels"):
             block[name] = "\n".join(
@@ -145,7 +158,7 @@ def changed(blocks: list[dict[str, str]], act: str) -> list[dict[str, str]]:
     """The blocks after one act of the editor: "add:rate", "remove:1", "up:2"; anything else leaves them."""
     kind, _, what = act.partition(":")
     if kind == "add" and what in ADDS and len(blocks) < MOST:
-        return [*blocks, _block(ADDS[what][2] | {"key": ""})]
+        return [*blocks, _block(_spoken(ADDS[what][2]) | {"key": ""})]
     if kind in ("remove", "up") and what.isascii() and what.isdigit() and int(what) < len(blocks):
         at = int(what)
         rest = blocks[:at] + blocks[at + 1 :]
@@ -153,10 +166,25 @@ def changed(blocks: list[dict[str, str]], act: str) -> list[dict[str, str]]:
     return blocks
 
 
+def _spoken(value: Any) -> Any:
+    """What a field begins as, with its words in the language of whoever adds it: from then on they are theirs."""
+    if isinstance(value, list):
+        return [_spoken(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _spoken(one) if name not in WORDLESS else one for name, one in value.items()}
+    return gettext(value) if isinstance(value, str) else value
+
+
+def _question(text: str) -> str:
+    """A question as it is stored: one of ours in English, whatever language it was shown in."""
+    text = " ".join(text.split())
+    return next((one for one in SHIPPED if text == gettext(one)), text)
+
+
 def fields_of(blocks: Sequence[Mapping[str, str]]) -> list[Json]:
     """Blocks as fields of a protocol, checked. Raises InvalidInput that names the input, as f0.question."""
     if not blocks:
-        raise InvalidInput([Problem("act", "A form needs at least one question.")])
+        raise InvalidInput([Problem("act", gettext("A form needs at least one question."))])
     taken: set[str] = set()
     fields = []
     for number, block in enumerate(blocks):
@@ -206,13 +234,15 @@ CHOICES = {"rate": ("of",), "flags": ("of",), "note": ("hides",), "converse": ("
 
 def _field(block: Mapping[str, str], number: int) -> Json:
     kind = block.get("type", "")
-    field: dict[str, Any] = {"type": kind, "question": " ".join(block.get("question", "").split())}
+    field: dict[str, Any] = {"type": kind, "question": _question(block.get("question", ""))}
     field |= {name: name in block and block[name] == "on" for name in BOXES.get(kind, ())}
     for name in NUMBERS.get(kind, ()):
         given = block.get(name, "").strip()
         if given:
             if not (given.isascii() and given.isdigit()):
-                raise InvalidInput([Problem(f"f{number}.{name}", "A whole number belongs here.", found=given[:40])])
+                raise InvalidInput(
+                    [Problem(f"f{number}.{name}", gettext("A whole number belongs here."), found=given[:40])]
+                )
             field[name] = int(given[:9])
     for name in LISTS.get(kind, ()):
         field[name] = _items(block.get(name, ""))
@@ -241,7 +271,7 @@ def _steps(text: str, number: int) -> list[Json]:
     for line in filter(str.strip, text.splitlines()):
         match = STEP.fullmatch(line)
         if match is None:
-            message = "Write each step on a line of its own, like 1 = Not at all."
+            message = gettext("Write each step on a line of its own, like 1 = Not at all.")
             raise InvalidInput([Problem(f"f{number}.options", message, found=line[:80])])
         steps.append({"value": int(match[1]), "label": match[2] or ""})
     return steps

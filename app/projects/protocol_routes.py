@@ -11,6 +11,7 @@ from app.core.errors import InvalidInput
 from app.core.forms import parse_protocol, segments_of
 from app.core.projects import protocol_of
 from app.core.queue import Served
+from app.core.words import N_, gettext
 from app.projects import protocol_forms, service
 from app.web.dependencies import ADMINS, Access, member
 from app.web.errors import messages
@@ -20,9 +21,9 @@ from app.web.templating import render
 
 router = APIRouter(prefix="/projects/{slug}/protocol")
 SAMPLES = (
-    "Sourdough is slower: wild yeast and bacteria raise it over **many hours**, which gives it its taste.",
-    "Yeast makes bread rise.\n\n1. Mix flour, water, salt and yeast.\n2. Wait an hour.\n3. Bake.",
-    "It depends on the flour, on the warmth of the kitchen and on how long you wait.",
+    N_("Sourdough is slower: wild yeast and bacteria raise it over **many hours**, which gives it its taste."),
+    N_("Yeast makes bread rise.\n\n1. Mix flour, water, salt and yeast.\n2. Wait an hour.\n3. Bake."),
+    N_("It depends on the flour, on the warmth of the kitchen and on how long you wait."),
 )
 
 
@@ -51,15 +52,15 @@ def change_protocol(request: Request, slug: str) -> Response:
             version = service.save_protocol(db, access.project, access.user, fields)
         except InvalidInput as error:
             return _page(request, db, access, blocks, 422, errors=messages(error))
-    text = f"New tasks use version {version} of the questions."
+    text = gettext("New tasks use version %(n)s of the questions.", n=version)
     return say(request, see_other(request, f"/projects/{slug}/protocol"), text)
 
 
 def _sample(fields: list[dict[str, Any]]) -> Served:
     parsed = parse_protocol(fields)
     count = segments_of(parsed)
-    answers = [SAMPLES[number % len(SAMPLES)] for number in range(count)]
-    question = [{"role": "user", "content": "What makes sourdough different from other bread?"}]
+    answers = [gettext(SAMPLES[number % len(SAMPLES)]) for number in range(count)]
+    question = [{"role": "user", "content": gettext("What makes sourdough different from other bread?")}]
     return Served(uuid4(), uuid4(), question, answers, parsed, None)
 
 

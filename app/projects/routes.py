@@ -7,8 +7,10 @@ from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
 from app.core.errors import InvalidInput, Problem
+from app.core.forms import parse_protocol
 from app.core.projects import protocol_of, settings_of
 from app.core.recipes import PRESETS
+from app.core.words import gettext
 from app.projects import forms, guideline_routes, listing, member_routes, protocol_routes, service
 from app.web.dependencies import ADMINS, Access, current_user, member, owner
 from app.web.errors import messages
@@ -60,7 +62,9 @@ def create_project(request: Request) -> Response:
         except InvalidInput as error:
             return _new(request, form, 422, errors=messages(error))
     goal = f"/projects/{project.slug}/prompts/import"
-    return say(request, see_other(request, goal), f"{project.name} is there. Now its prompts.")
+    return say(
+        request, see_other(request, goal), gettext("%(project)s is there. Now its prompts.", project=project.name)
+    )
 
 
 @router.get("/projects/{slug}/settings")
@@ -82,7 +86,7 @@ def save_settings(request: Request, slug: str) -> Response:
             service.save_settings(db, access.project, access.user, name=name, settings=forms.read_settings(form))
         except InvalidInput as error:
             return _settings(request, db, access, form, 422, errors=messages(error))
-    return say(request, see_other(request, f"/projects/{slug}/settings"), "Saved.")
+    return say(request, see_other(request, f"/projects/{slug}/settings"), gettext("Saved."))
 
 
 @router.post("/projects/{slug}/pause")
@@ -91,7 +95,7 @@ def pause(request: Request, slug: str) -> Response:
     with request.app.state.uow() as db:
         access = member(db, request, slug, *ADMINS)
         service.set_paused(db, access.project, access.user, True)
-    text = "Labeling is paused. Answers on their way are still taken."
+    text = gettext("Labeling is paused. Answers on their way are still taken.")
     return say(request, see_other(request, f"/projects/{slug}"), text)
 
 
@@ -101,7 +105,7 @@ def resume(request: Request, slug: str) -> Response:
     with request.app.state.uow() as db:
         access = member(db, request, slug, *ADMINS)
         service.set_paused(db, access.project, access.user, False)
-    return say(request, see_other(request, f"/projects/{slug}"), "Labeling goes on.")
+    return say(request, see_other(request, f"/projects/{slug}"), gettext("Labeling goes on."))
 
 
 @router.post("/projects/{slug}/archive")
@@ -110,11 +114,14 @@ def archive(request: Request, slug: str, typed: Text = "") -> Response:
     with request.app.state.uow() as db:
         access = member(db, request, slug, *ADMINS)
         if typed.strip() != access.project.name:
-            error = InvalidInput([Problem("typed", f"Type {access.project.name} to archive it.")])
+            error = InvalidInput(
+                [Problem("typed", gettext("Type %(project)s to archive it.", project=access.project.name))]
+            )
             values = forms.values_of(settings_of(access.project))
             return _settings(request, db, access, values, 422, errors=messages(error))
         service.archive(db, access.project, access.user)
-    return say(request, see_other(request, "/"), f"{access.project.name} is archived. The owner can bring it back.")
+    words = gettext("%(project)s is archived. The owner can bring it back.", project=access.project.name)
+    return say(request, see_other(request, "/"), words)
 
 
 @router.post("/projects/{slug}/restore")
@@ -122,7 +129,7 @@ def restore(request: Request, slug: str) -> Response:
     """Bring an archived project back."""
     with request.app.state.uow() as db:
         project = service.restore(db, slug, owner(request, db))
-    return say(request, see_other(request, "/"), f"{project.name} is back.")
+    return say(request, see_other(request, "/"), gettext("%(project)s is back.", project=project.name))
 
 
 def _form(request: Request) -> dict[str, str]:
@@ -145,6 +152,6 @@ def _settings(
         sections=forms.SECTIONS,
         presets=[(name, name) for name in PRESETS],
         protocol=(protocol := protocol_of(db, access.project)),
-        asked=[field["question"] for field in protocol.fields],
+        asked=[field.asked for field in parse_protocol(protocol.fields)],
         **{"errors": {}, **context},
     )

@@ -10,6 +10,7 @@ from app.core.projects import ProjectSettings, protocol_of
 from app.core.records import Guideline, Membership, Project, Protocol, User, record
 from app.core.records.base import Json
 from app.core.registry import ensure_base
+from app.core.words import gettext, number
 
 MOST_GUIDELINES = 100_000
 """Characters."""
@@ -28,7 +29,7 @@ def create_project(
 ) -> Project:
     """A project with its first guidelines, protocol and live base policy; its maker, if known, becomes its admin."""
     if db.scalar(select(Project.id).where(Project.slug == slug)) is not None:
-        raise InvalidInput([Problem("slug", "Another project has this address.")])
+        raise InvalidInput([Problem("slug", gettext("Another project has this address."))])
     maker = None if user is None else user.id
     project = Project(slug=slug, name=name, settings=settings or {}, created_by=maker)
     db.add(project)
@@ -89,7 +90,10 @@ def save_guidelines(db: Session, project: Project, user: User, text: str, based_
     version = newest.version if newest else 0
     if version != based_on:
         raise Conflict(
-            f"Version {version} was stored while you wrote. Your text is kept below; compare, then save again."
+            gettext(
+                "Version %(n)s was stored while you wrote. Your text is kept below; compare, then save again.",
+                n=version,
+            )
         )
     if newest is not None and newest.text == text:
         return version
@@ -105,7 +109,9 @@ def checked_text(text: str) -> str:
     """Guidelines as they are stored. Raises InvalidInput when they are too long."""
     text = text.replace("\r\n", "\n").strip()
     if len(text) > MOST_GUIDELINES:
-        raise InvalidInput([Problem("text", f"Guidelines have at most {MOST_GUIDELINES:,} characters.")])
+        raise InvalidInput(
+            [Problem("text", gettext("Guidelines have at most %(n)s characters.", n=number(MOST_GUIDELINES)))]
+        )
     return text.replace("\0", "")
 
 

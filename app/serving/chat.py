@@ -11,6 +11,7 @@ from typing import Any
 from app.core.errors import InvalidInput, Problem, TooMany
 from app.core.projects import Sampling
 from app.core.records.base import Json
+from app.core.words import figure, gettext, ngettext, number
 
 MOST_MESSAGES = 20
 MOST_CHARACTERS = 8_000
@@ -39,17 +40,17 @@ def parse(form: Mapping[str, Any], usual: Sampling) -> Talk:
     earlier = _earlier(str(form.get("history") or "[]"))
     problems = []
     if not message:
-        problems.append(Problem("message", "Write something first."))
+        problems.append(Problem("message", gettext("Write something first.")))
     if len(earlier) + 1 > MOST_MESSAGES:
-        problems.append(Problem("message", f"This talk has {MOST_MESSAGES} messages. Begin a new one."))
+        problems.append(Problem("message", gettext("This talk has %(n)s messages. Begin a new one.", n=MOST_MESSAGES)))
     if len(message) + sum(len(one["content"]) for one in earlier) > MOST_CHARACTERS:
-        problems.append(Problem("message", f"At most {MOST_CHARACTERS:,} characters in one talk."))
+        problems.append(Problem("message", gettext("At most %(n)s characters in one talk.", n=number(MOST_CHARACTERS))))
     version = str(form.get("version") or "live").strip()
     if version not in ("live", "base") and not version.isdecimal():
-        problems.append(Problem("version", "There is no such version."))
+        problems.append(Problem("version", gettext("There is no such version.")))
     temperature = _number(form.get("temperature"), usual.temperature)
     if not 0.05 <= temperature <= 2:
-        problems.append(Problem("temperature", "Between 0.05 and 2."))
+        problems.append(Problem("temperature", gettext("Between %(least)s and %(most)s.", least=figure(0.05), most=2)))
     if problems:
         raise InvalidInput(problems)
     messages = [*earlier, {"role": "user", "content": message}]
@@ -65,7 +66,7 @@ def _earlier(text: str) -> list[Json]:
     if found is None or not all(
         one["role"] in ("user", "assistant") and isinstance(one["content"], str) for one in found
     ):
-        raise InvalidInput([Problem("message", "The talk so far could not be read. Begin a new one.")])
+        raise InvalidInput([Problem("message", gettext("The talk so far could not be read. Begin a new one."))])
     return found
 
 
@@ -92,5 +93,11 @@ class Pace:
                 times.popleft()
             if len(times) >= PER_MINUTE:
                 wait = int(60 - (now - times[0])) + 1
-                raise TooMany(f"That were {PER_MINUTE} messages in a minute. Go on in {wait} seconds.", wait)
+                words = ngettext(
+                    "That were %(most)s messages in a minute. Go on in %(n)s second.",
+                    "That were %(most)s messages in a minute. Go on in %(n)s seconds.",
+                    wait,
+                    most=PER_MINUTE,
+                )
+                raise TooMany(words, wait)
             times.append(now)

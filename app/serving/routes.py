@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from app.core import registry
 from app.core.errors import AppError, InvalidInput, Problem
 from app.core.projects import settings_of
+from app.core.words import gettext
 from app.serving import chat, service
 from app.web import policy_client
 from app.web.dependencies import ADMINS, READERS, Access, member
@@ -49,7 +50,9 @@ def roll_back(request: Request, slug: str) -> Response:
     with request.app.state.uow() as db:
         access = member(db, request, slug, *ADMINS)
         registry.roll_back(db, access.project.id, user_id=access.user.id, reason=reason)
-        return say(request, see_other(request, f"/projects/{slug}/models"), "Rolled back. New requests use it now.")
+        return say(
+            request, see_other(request, f"/projects/{slug}/models"), gettext("Rolled back. New requests use it now.")
+        )
 
 
 @router.post("/models/{version:int}/promote")
@@ -67,7 +70,9 @@ def promote(request: Request, slug: str, version: int) -> Response:
             round_id=service.waiting_round(db, model.id),
             reason=reason,
         )
-        return say(request, see_other(request, f"/projects/{slug}/models"), f"{model.name} goes live now.")
+        return say(
+            request, see_other(request, f"/projects/{slug}/models"), gettext("%(name)s goes live now.", name=model.name)
+        )
 
 
 @router.get("/playground")
@@ -126,9 +131,9 @@ async def streamed(request: Request, slug: str) -> Response:
 
 def _playground(db: Session, access: Access, *, version: str) -> dict[str, Any]:
     live = registry.live(db, access.project.id)
-    versions = [("live", f"{live.name}, live" if live else "live")]
+    versions = [("live", gettext("%(name)s, live", name=live.name) if live else gettext("live"))]
     versions += [
-        (str(row.model.version), row.model.name if row.model.version else "v0, the base model")
+        (str(row.model.version), row.model.name if row.model.version else gettext("v0, the base model"))
         for row in service.policies(db, access.project.id)
         if live is None or row.model.id != live.model_id
     ]
@@ -149,5 +154,5 @@ def _playground(db: Session, access: Access, *, version: str) -> dict[str, Any]:
 def _reason(request: Request) -> str:
     reason = str(request.state.form.get("reason") or "").strip()[:500]
     if not reason:
-        raise InvalidInput([Problem("reason", "Say in a few words why. It is kept in the audit log.")])
+        raise InvalidInput([Problem("reason", gettext("Say in a few words why. It is kept in the audit log."))])
     return reason

@@ -9,6 +9,8 @@ from app.core import registry
 from app.core.errors import NotFound
 from app.core.records import Deployment, DeploymentPolicy, Model, Round, Run, Trajectory, User
 from app.core.records.base import Json
+from app.core.told import told
+from app.core.words import N_
 
 HISTORY = 30
 
@@ -18,6 +20,8 @@ class ModelRow:
     """One policy: its state as a pill, its round, and the figures it was judged by."""
 
     model: Model
+    state: str
+    """One of PILLS."""
     pill: tuple[str, str]
     round: Round | None
     reward: str | None
@@ -57,16 +61,17 @@ def policies(db: Session, project_id: int) -> list[ModelRow]:
     )
     found = []
     for model, made_by in rows:
-        pill = _pill(model, made_by, live.model_id if live else None, before.id if before else None, refused)
+        state = _state(model, made_by, live.model_id if live else None, before.id if before else None, refused)
         verdict = made_by.verdict if made_by else {}
-        why = refused.get(model.id) or ""
+        why = told(refused.get(model.id) or "")
         if made_by is not None and made_by.state == "refused" and not why:
-            why = made_by.note or verdict.get("sentence", "")
+            why = told(made_by.note or verdict.get("sentence", ""))
         reward = rewards.get(made_by.id) if made_by else None
         found.append(
             ModelRow(
                 model=model,
-                pill=pill,
+                state=state,
+                pill=PILLS[state],
                 round=made_by,
                 reward=None if reward is None else f"r{reward}",
                 checks={check["name"]: check for check in verdict.get("checks", [])},
@@ -76,18 +81,30 @@ def policies(db: Session, project_id: int) -> list[ModelRow]:
     return found
 
 
-def _pill(
+PILLS = {
+    "live": ("good", N_("Live")),
+    "unserved": ("bad", N_("Could not be served")),
+    "candidate": ("wait", N_("Candidate")),
+    "refused": ("bad", N_("Refused")),
+    "before": ("", N_("Ready to roll back")),
+    "base": ("", N_("Base")),
+    "retired": ("", N_("Retired")),
+}
+"""What a policy's state looks like."""
+
+
+def _state(
     model: Model, made_by: Round | None, live: int | None, before: int | None, refused: dict[int, str | None]
-) -> tuple[str, str]:
+) -> str:
     if model.id == live:
-        return ("good", "Live")
+        return "live"
     if model.id in refused:
-        return ("bad", "Could not be served")
+        return "unserved"
     if made_by is not None and made_by.state in ("waiting", "refused"):
-        return ("wait", "Candidate") if made_by.state == "waiting" else ("bad", "Refused")
+        return "candidate" if made_by.state == "waiting" else "refused"
     if model.id == before:
-        return ("", "Ready to roll back")
-    return ("", "Base" if model.version == 0 else "Retired")
+        return "before"
+    return "base" if model.version == 0 else "retired"
 
 
 def _reward_versions(project_id: int) -> Select[int, int]:

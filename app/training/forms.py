@@ -9,14 +9,15 @@ from app.core.projects import settings_of
 from app.core.recipes import PRESETS, config_json
 from app.core.records import Project
 from app.core.runs import Overrides, round_configs
+from app.core.words import N_, gettext, number
 
 FIELDS: tuple[tuple[str, str, str], ...] = (
-    ("reward_model.epochs", "Reward model: epochs", "Passes over the training pairs."),
-    ("reward_model.learning_rate", "Reward model: learning rate", "Falls to 0 over the run."),
-    ("ppo.steps", "PPO: steps", "Each one samples answers, scores them and updates the policy."),
-    ("ppo.learning_rate", "PPO: learning rate", "Falls to 0 over the run."),
-    ("ppo.kl_target", "PPO: KL to steer to", "Nats per answer between candidate and base."),
-    ("evaluate.prompts", "Evaluate: prompts", "Held-out prompts on which candidate and live policy meet."),
+    ("reward_model.epochs", N_("Reward model: epochs"), N_("Passes over the training pairs.")),
+    ("reward_model.learning_rate", N_("Reward model: learning rate"), N_("Falls to 0 over the run.")),
+    ("ppo.steps", N_("PPO: steps"), N_("Each one samples answers, scores them and updates the policy.")),
+    ("ppo.learning_rate", N_("PPO: learning rate"), N_("Falls to 0 over the run.")),
+    ("ppo.kl_target", N_("PPO: KL to steer to"), N_("Nats per answer between candidate and base.")),
+    ("evaluate.prompts", N_("Evaluate: prompts"), N_("Held-out prompts on which candidate and live policy meet.")),
 )
 """name, label, meaning of the values that can be changed by hand."""
 
@@ -45,7 +46,7 @@ def parse(project: Project, form: Mapping[str, Any]) -> RoundForm:
     problems: list[Problem] = []
     overrides: Overrides = {}
     if preset not in PRESETS:
-        problems.append(Problem("preset", f"There are {', '.join(PRESETS)}."))
+        problems.append(Problem("preset", gettext("There are %(names)s.", names=", ".join(PRESETS))))
         preset = "laptop"
     for name, default in defaults(project, preset).items():
         text = str(form.get(name) or "").strip()
@@ -55,11 +56,13 @@ def parse(project: Project, form: Mapping[str, Any]) -> RoundForm:
         try:
             overrides.setdefault(recipe, {})[setting] = type(default)(text)
         except ValueError:
-            problems.append(Problem(name, f"{text} is not a {'whole number' if type(default) is int else 'number'}."))
+            whole = type(default) is int
+            words = gettext("%(text)s is not a whole number.") if whole else gettext("%(text)s is not a number.")
+            problems.append(Problem(name, words % {"text": text}))
     problems += _impossible(project, overrides, preset)
     seed = str(form.get("seed") or "").strip()
     if seed and not (seed.isdecimal() and int(seed) < 2**31):
-        problems.append(Problem("seed", "A whole number below 2,147,483,648."))
+        problems.append(Problem("seed", gettext("A whole number below %(n)s.", n=number(2**31))))
     if problems:
         raise InvalidInput(problems)
     return RoundForm(preset, overrides, int(seed) if seed else None, str(form.get("note") or "").strip()[:500])

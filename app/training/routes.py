@@ -10,6 +10,8 @@ from app.core import registry, runs
 from app.core.errors import Conflict, InvalidInput, Problem
 from app.core.projects import settings_of
 from app.core.recipes import PRESETS
+from app.core.told import Stored
+from app.core.words import gettext
 from app.training import forms, service, views
 from app.web.dependencies import ADMINS, READERS, Access, member
 from app.web.errors import messages
@@ -75,7 +77,9 @@ def start(request: Request, slug: str) -> Response:
             context = _form(db, access, preset=str(sent.get("preset") or ""), errors=messages(error), sent=sent)
             return render(request, "training/start.html", status=422, **context)
         return say(
-            request, see_other(request, f"/projects/{slug}/rounds/{made.number}"), f"Round {made.number} is queued."
+            request,
+            see_other(request, f"/projects/{slug}/rounds/{made.number}"),
+            gettext("Round %(n)s is queued.", n=made.number),
         )
 
 
@@ -98,7 +102,8 @@ def cancel(request: Request, slug: str, number: int) -> Response:
         access = member(db, request, slug, *ADMINS)
         found = service.find(db, access.project.id, number)
         state = runs.cancel_round(db, found.id, user_id=access.user.id)
-        words = "It stops at its next step." if state in runs.OPEN_STATES else f"Round {number} is cancelled."
+        stops = state in runs.OPEN_STATES
+        words = gettext("It stops at its next step.") if stops else gettext("Round %(n)s is cancelled.", n=number)
         return say(request, see_other(request, f"/projects/{slug}/rounds/{number}"), words)
 
 
@@ -108,7 +113,7 @@ def resume(request: Request, slug: str, number: int) -> Response:
     with request.app.state.uow() as db:
         access = member(db, request, slug, *ADMINS)
         runs.resume_round(db, service.find(db, access.project.id, number).id, user_id=access.user.id)
-        words = f"Round {number} goes on from its last checkpoint."
+        words = gettext("Round %(n)s goes on from its last checkpoint.", n=number)
         return say(request, see_other(request, f"/projects/{slug}/rounds/{number}"), words)
 
 
@@ -119,7 +124,7 @@ def promote(request: Request, slug: str, number: int) -> Response:
         access = member(db, request, slug, *ADMINS)
         found = service.find(db, access.project.id, number)
         if found.state != "waiting" or found.candidate_model_id is None:
-            raise Conflict("This round does not wait for a decision any more.")
+            raise Conflict(gettext("This round does not wait for a decision any more."))
         reason = str(request.state.form.get("reason") or "").strip()[:500]
         registry.promote(
             db,
@@ -127,9 +132,9 @@ def promote(request: Request, slug: str, number: int) -> Response:
             found.candidate_model_id,
             user_id=access.user.id,
             round_id=found.id,
-            reason=reason or f"Round {number}",
+            reason=reason or Stored.ROUND.of(n=number),
         )
-        return say(request, see_other(request, f"/projects/{slug}/rounds/{number}"), "It goes live now.")
+        return say(request, see_other(request, f"/projects/{slug}/rounds/{number}"), gettext("It goes live now."))
 
 
 @router.post("/{number:int}/refuse")
@@ -140,10 +145,12 @@ def refuse(request: Request, slug: str, number: int) -> Response:
         found = service.find(db, access.project.id, number)
         reason = str(request.state.form.get("reason") or "").strip()[:500]
         if not reason:
-            raise InvalidInput([Problem("reason", "Say in a few words why.")])
+            raise InvalidInput([Problem("reason", gettext("Say in a few words why."))])
         runs.refuse_round(db, found.id, user_id=access.user.id, reason=reason)
         return say(
-            request, see_other(request, f"/projects/{slug}/rounds/{number}"), "Refused. What is live stays live."
+            request,
+            see_other(request, f"/projects/{slug}/rounds/{number}"),
+            gettext("Refused. What is live stays live."),
         )
 
 
@@ -189,7 +196,7 @@ def _readiness(db: Session, access: Access) -> dict[str, Any]:
     live = registry.live(db, project_id)
     reason = runs.too_few(counts)
     if live is None:
-        reason = "No policy is live yet. The model is still being prepared."
+        reason = gettext("No policy is live yet. The model is still being prepared.")
     if busy is not None:
-        reason = f"Round {busy} is still at work. The next one can start when it is over."
+        reason = gettext("Round %(n)s is still at work. The next one can start when it is over.", n=busy)
     return {"pairs": counts, "new": runs.labels_since_last_round(db, project_id), "reason": reason, "live": live}

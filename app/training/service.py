@@ -12,6 +12,8 @@ from app.core.artifacts import ArtifactStore, BrokenArtifact
 from app.core.errors import NotFound
 from app.core.records import AuditEvent, Model, Round, Run, RunMetric, Snapshot, User
 from app.core.records.base import Json
+from app.core.told import told
+from app.core.words import N_, gettext
 
 PAGE = 50
 MOST_SAMPLES = 6
@@ -30,6 +32,11 @@ class RoundRow:
     kl: float | None
     win_rate: float | None
     length_ratio: float | None
+
+    @property
+    def sentence(self) -> str:
+        """What became of it."""
+        return told(str(self.round.verdict.get("sentence") or self.round.note))
 
 
 @dataclass(frozen=True)
@@ -140,18 +147,40 @@ def _events(db: Session, found: Round) -> list[tuple[datetime, str]]:
     for event in db.scalars(select(AuditEvent).where(AuditEvent.subject == f"rounds:{found.id}")):
         who = people.get(event.user_id or 0, "Palate")
         said = event.detail.get("reason") or event.detail.get("message") or event.detail.get("sentence") or ""
-        story.append((event.at, f"{who}: {event.action}. {said}".strip()))
+        told_so = gettext(ACTIONS[event.action], who=who) if event.action in ACTIONS else f"{who}: {event.action}."
+        story.append((event.at, f"{told_so} {told(said)}".strip()))
     for run in db.scalars(select(Run).where(Run.round_id == found.id)):
         if run.started_at:
-            story.append((run.started_at, f"{RECIPES[run.recipe]} started, seed {run.seed}."))
-        if run.finished_at:
             story.append(
-                (run.finished_at, f"{RECIPES[run.recipe]} {run.state}." + (f" {run.error}" if run.error else ""))
+                (run.started_at, gettext("%(recipe)s started, seed %(n)s.", recipe=name_of(run.recipe), n=run.seed))
             )
+        if run.finished_at:
+            ended = gettext(ENDS.get(run.state, "%(recipe)s %(state)s."), recipe=name_of(run.recipe), state=run.state)
+            story.append((run.finished_at, ended + (f" {told(run.error)}" if run.error else "")))
     return sorted(story)
 
 
-RECIPES = {"reward_model": "Reward model", "ppo": "PPO", "evaluate": "Evaluate"}
+RECIPES = {"reward_model": N_("Reward model"), "ppo": "PPO", "evaluate": N_("Evaluate")}
+ENDS = {
+    "done": N_("%(recipe)s done."),
+    "failed": N_("%(recipe)s failed."),
+    "cancelled": N_("%(recipe)s cancelled."),
+}
+ACTIONS = {
+    "started a round": N_("%(who)s: started a round."),
+    "judged waiting": N_("%(who)s: judged, and waits for a decision."),
+    "judged refused": N_("%(who)s: judged and refused."),
+    "failed": N_("%(who)s: failed."),
+    "cancelled": N_("%(who)s: cancelled."),
+    "resumed": N_("%(who)s: resumed."),
+    "refused": N_("%(who)s: refused."),
+}
+"""What is done to a round (the actions of its audit events), as its log says it."""
+
+
+def name_of(recipe: str) -> str:
+    """What pages call a recipe."""
+    return gettext(RECIPES.get(recipe, recipe))
 
 
 def samples(found: RoundPage, artifacts: Path) -> list[Json]:

@@ -20,6 +20,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
+from app.core.words import gettext, spoken
 from app.web.formulas import add_formulas, fill_in
 
 RENDERER = 2
@@ -41,7 +42,7 @@ def to_html(text: str) -> Markup:
     """Safe HTML of a Markdown text, for people to read. Equal texts are rendered once (the newest 2,000 are kept)."""
     if len(text) > MOST_TEXT:
         return Markup('<pre tabindex="0"><code>{}</code></pre>').format(text)
-    return _cached(text)
+    return _cached(text, spoken().code if "![" in text else "")
 
 
 def plain(text: str) -> Markup:
@@ -50,7 +51,8 @@ def plain(text: str) -> Markup:
 
 
 @lru_cache(maxsize=2_000)
-def _cached(text: str) -> Markup:
+def _cached(text: str, _language: str) -> Markup:
+    """One for each language where a picture's place is taken by words of ours."""
     return Markup(fill_in(_clean(_parser().render(text))))  # noqa: S704  sanitised in this very expression
 
 
@@ -102,7 +104,9 @@ def _highlight(code: str, language: str, _: str) -> str:
 
 
 def _image(_: RendererHTML, tokens: Sequence[Token], index: int, *_rest: object) -> str:
-    return f'<span class="picture">[picture: {escape(tokens[index].content or "no caption")}]</span>'
+    caption = tokens[index].content
+    words = gettext("[picture: %(caption)s]", caption=caption) if caption else gettext("[picture: no caption]")
+    return f'<span class="picture">{escape(words)}</span>'
 
 
 def _heading(_: RendererHTML, tokens: Sequence[Token], index: int, *_rest: object) -> str:

@@ -189,4 +189,4 @@ def _message(response: httpx.Response) -> str:
         error = response.json().get("error")
         return str(error["message"] if isinstance(error, dict) else error)
     except (ValueError, KeyError, AttributeError):
-        return f"The policy server refused the request ({response.status_code})."
+        return gettext("The policy server refused the request (%(n)s).", n=response.status_code)

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import Forbidden
 from app.core.settings import Settings
-from app.core.words import N_, speaking
+from app.core.words import N_, gettext, speaking
 from app.web.sessions import csrf_anchor, csrf_of, is_https
 from app.web.words import asked_for
 
@@ -67,8 +67,9 @@ class Shield:
         headers = Headers(scope=scope)
         host = _host_name(headers.get("host", ""))
         if host not in self.hosts and not (self.any_address and _is_address(host)):
-            refusal = PlainTextResponse("This address is not known here. Set PALATE_PUBLIC_URL to it.", status_code=400)
-            await refusal(scope, receive, self._sender(send))
+            with speaking(asked_for(headers.get("accept-language", ""))):
+                words = gettext("This address is not known here. Set PALATE_PUBLIC_URL to it.")
+            await PlainTextResponse(words, status_code=400)(scope, receive, self._sender(send))
             return
         with speaking(asked_for(headers.get("accept-language", ""))):
             await self.app(scope, receive, self._sender(send))

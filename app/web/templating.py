@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
 from app.core import words
 from app.core.keys import key_map
 from app.core.settings import ROOT
+from app.core.told import told
 from app.web import words as spoken
 from app.web.flash import forget, heard
 from app.web.markdown import plain, to_html
@@ -38,12 +39,14 @@ def make_environment(files: VersionedFiles, *, strict: bool = False) -> Environm
     environment.filters |= {
         "ago": spoken.ago,
         "browser": browser,
+        "figure": spoken.figure,
         "left": left,
         "moment": spoken.moment,
         "named": named,
         "number": spoken.number,
         "percent": spoken.percent,
         "size": spoken.size,
+        "told": told,
         "upfirst": upfirst,
     }
     environment.globals |= {

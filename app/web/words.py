@@ -4,7 +4,7 @@ A catalogue is locale/CODE/LC_MESSAGES/palate.po, read once when the process sta
 it. English is the source and has none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from gettext import GNUTranslations, c2py
@@ -20,11 +20,30 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
 
 from app.core.settings import ROOT
-from app.core.words import ENGLISH, Language, gettext, speak, spoken
+from app.core.words import ENGLISH, NBSP, Language, figure, gettext, number, percent, speak, spoken
+
+__all__ = [
+    "CATALOGUES",
+    "NBSP",
+    "SCRIPTS",
+    "ago",
+    "asked_for",
+    "figure",
+    "language_of",
+    "languages",
+    "locale_of",
+    "moment",
+    "names",
+    "number",
+    "percent",
+    "read_catalogue",
+    "script_words",
+    "size",
+    "speak_with",
+]
 
 CATALOGUES = ROOT / "locale"
 SCRIPTS = "static/js/"
-NBSP = "\u00a0"
 _UNITS: tuple[tuple[Literal["day", "hour", "minute", "second"], int], ...] = (
     ("day", 86_400),
     ("hour", 3_600),
@@ -57,7 +76,14 @@ def language_of(catalogue: Catalog, code: str) -> Language:
     packed.seek(0)
     _read[code] = catalogue
     rtl = locale_of(code).text_direction == "rtl"
-    return Language(code, "rtl" if rtl else "ltr", GNUTranslations(packed))
+    return Language(code, "rtl" if rtl else "ltr", GNUTranslations(packed), _figures(locale_of(code)))
+
+
+def _figures(locale: Locale) -> Callable[[float, int], str]:
+    def written(value: float, digits: int) -> str:
+        return format_decimal(round(value, digits), f"#,##0.{'0' * digits}".rstrip("."), locale=locale)
+
+    return written
 
 
 @cache
@@ -147,21 +173,6 @@ def moment(when: datetime | None) -> str:
     code = spoken().code
     pattern = "yyyy-MM-dd HH:mm" if code == ENGLISH.code else "medium"
     return f"{format_datetime(when.astimezone(UTC), pattern, locale=locale_of(code))} UTC"
-
-
-def number(value: float | None, digits: int = 0) -> str:
-    """12,480 or 0.52; a dash for a figure that is not known."""
-    if value is None:
-        return "–"
-    code = spoken().code
-    if code == ENGLISH.code:
-        return f"{value:,.{digits}f}"
-    return format_decimal(round(value, digits), f"#,##0.{'0' * digits}".rstrip("."), locale=locale_of(code))
-
-
-def percent(value: float | None, digits: int = 0) -> str:
-    """A share of 1 as `71.8 %`."""
-    return "–" if value is None else f"{number(value * 100, digits)}{NBSP}%"
 
 
 def size(octets: float | None) -> str:

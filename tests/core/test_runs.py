@@ -149,7 +149,7 @@ def test_a_second_round_has_to_wait(db: Session, project: Project) -> None:
 
 def test_a_round_says_what_it_is_missing(db: Session, project: Project) -> None:
     answer(db, project, train=5, validation=0)
-    with pytest.raises(InvalidInput, match="8 pairs on training prompts, so far 5 and 2 pairs on held-out"):
+    with pytest.raises(InvalidInput, match="8 pairs on training prompts, so far 5, and 2 pairs on held-out"):
         runs.start_round(db, project, trigger="manual")
 
 

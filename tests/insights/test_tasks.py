@@ -63,10 +63,10 @@ def test_only_admins_see_tasks_and_gold(
     ("read", "words"),
     [
         ([None, None], ""),
-        ([[1]], "End of A not seen."),
+        ([[1]], "The end of A was not seen."),
         ([[0, 1]], "Who answered saw every answer to its end."),
-        ([[], [0, 1], None], "End of A not seen by 1 of 2, end of B not seen by 1 of 2."),
-        ([[0], [0]], "End of B not seen by 2 of 2."),
+        ([[], [0, 1], None], "The end of A was not seen by 1 of 2. The end of B was not seen by 1 of 2."),
+        ([[0], [0]], "The end of B was not seen by 2 of 2."),
         ([[0, 1], [0, 1]], "Everybody who answered saw every answer to its end."),
     ],
 )
@@ -188,9 +188,9 @@ def test_accuracy_and_consistency_of_each_person(
         ("Reviewer", 4, 4, 1, 2),
     ]
     page = admin.get(f"{AT}/gold").text
-    assert "75 %" in page
+    assert "75\u00a0%" in page
     assert "30 to 95" in page, "Wilson's interval of 3 in 4"
-    assert "50 %" in page
+    assert "50\u00a0%" in page
 
 
 def test_the_overview_judges_only_what_was_handed_out_as_gold(

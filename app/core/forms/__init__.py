@@ -18,6 +18,7 @@ from app.core.forms.compare import Compare
 from app.core.forms.converse import Converse
 from app.core.forms.field import (
     MOST_ANSWERS,
+    SHIPPED,
     CriterionSpec,
     DemonstrationDraft,
     Draft,
@@ -66,7 +67,7 @@ DEFAULT_PROTOCOL: list[Json] = [
     {
         "type": "compare",
         "key": "overall",
-        "question": "Which answer is better overall?",
+        "question": SHIPPED[0],
         "tie": True,
         "both_bad": True,
     }

@@ -13,6 +13,7 @@ from app.core.recipes.metrics import METRICS
 from app.core.recipes.ppo import PpoConfig
 from app.core.recipes.presets import PRESETS
 from app.core.recipes.reward_model import RewardModelConfig
+from app.core.words import gettext
 
 __all__ = [
     "METRICS",
@@ -40,18 +41,29 @@ PIPELINE = ("reward_model", "ppo", "evaluate")
 def make_config(recipe: str, preset: str = "laptop", overrides: dict[str, Any] | None = None) -> Config:
     """The checked config of a recipe; an unknown name or an impossible value raises InvalidConfig and says which."""
     if recipe not in RECIPES:
-        raise InvalidConfig(f"There is no recipe {recipe!r}; there are {', '.join(RECIPES)}.")
+        raise InvalidConfig(
+            gettext("There is no recipe %(name)s; there are %(names)s.", name=repr(recipe), names=", ".join(RECIPES))
+        )
     if preset not in PRESETS:
-        raise InvalidConfig(f"There is no preset {preset!r}; there are {', '.join(PRESETS)}.")
+        raise InvalidConfig(
+            gettext("There is no preset %(name)s; there are %(names)s.", name=repr(preset), names=", ".join(PRESETS))
+        )
     config = RECIPES[recipe]()
     values = {**PRESETS[preset].get(recipe, {}), **(overrides or {})}
     known = {field.name: type(getattr(config, field.name)) for field in fields(config)}
     for name, value in values.items():
         if name not in known:
-            raise InvalidConfig(f"{recipe} has no setting {name!r}.")
+            raise InvalidConfig(gettext("%(recipe)s has no setting %(name)s.", recipe=recipe, name=repr(name)))
         fits = isinstance(value, known[name]) or (known[name] is float and type(value) is int)
         if not fits or (known[name] is not bool and isinstance(value, bool)):
-            raise InvalidConfig(f"{recipe}.{name} must be {known[name].__name__}, not {value!r}.")
+            raise InvalidConfig(
+                gettext(
+                    "%(name)s must be %(kind)s, not %(value)s.",
+                    name=f"{recipe}.{name}",
+                    kind=known[name].__name__,
+                    value=repr(value),
+                )
+            )
     fitting: dict[str, Any] = {k: float(v) if known[k] is float else v for k, v in values.items()}
     config = replace(config, **fitting)
     config.validate()

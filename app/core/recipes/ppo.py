@@ -5,6 +5,7 @@ from typing import Literal
 
 from app.core.errors import InvalidConfig
 from app.core.recipes.checks import positive
+from app.core.words import gettext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,6 @@ class PpoConfig:
             "kl_stop",
         )
         if self.critic not in ("head", "adapter"):
-            raise InvalidConfig(f"ppo.critic must be head or adapter, not {self.critic!r}.")
+            raise InvalidConfig(gettext("ppo.critic must be head or adapter, not %(value)s.", value=repr(self.critic)))
         if (self.prompts_per_step * self.samples_per_prompt) % self.minibatches:
-            raise InvalidConfig("ppo.minibatches must divide prompts_per_step × samples_per_prompt.")
+            raise InvalidConfig(gettext("ppo.minibatches must divide prompts_per_step × samples_per_prompt."))
