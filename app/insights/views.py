@@ -104,7 +104,8 @@ def _closest(verdict: dict[str, Any]) -> str:
     )
     if kl is None:
         return words
-    return f"{words} {gettext('KL %(n)s of %(most)s.', n=number(kl['value'], 1), most=number(kl['limit'], 1))}"
+    drift = gettext("KL %(n)s of %(most)s.", n=number(kl["value"], 1), most=number(kl["limit"], 1))
+    return f"{words} {drift}"
 
 
 def _next_round(now: Overview) -> str:

@@ -179,7 +179,7 @@ def size(octets: float | None) -> str:
     """Bytes in the unit a person would choose: 58 MB."""
     if octets is None:
         return "–"
-    for unit in ("bytes", "kB", "MB", "GB"):
+    for unit in (gettext("bytes"), "kB", "MB", "GB"):
         if octets < 1000:
             return f"{number(octets)}{NBSP}{unit}"
         octets /= 1000
