@@ -83,9 +83,9 @@ def number(value: float | None, digits: int = 0) -> str:
     return "–" if value is None else spoken().figures(value, digits)
 
 
-def figure(value: float) -> str:
-    """A number with as many digits as it has: 0.7, 96, 12.5."""
-    plain = f"{value:g}"
+def figure(value: float, digits: int = 6) -> str:
+    """A number with as many digits as it has, and so many that count at most: 0.7, 96, 12.5."""
+    plain = f"{value:.{digits}g}"
     return plain if "e" in plain else number(value, len(plain.partition(".")[2]))
 
 
