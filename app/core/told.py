@@ -85,10 +85,11 @@ def told(text: str) -> str:
     for sentence, pattern in _patterns():
         if found := pattern.fullmatch(text):
             return gettext(sentence) % {name: _value(name, said) for name, said in found.groupdict().items()}
+    whole = gettext(text) if text.endswith(".") else text
     several = re.split(r"(?<=\.) (?=[A-Z])", text)
-    if len(several) > 1:
-        return " ".join(told(one) for one in several)
-    return gettext(text) if text.endswith(".") else text
+    if whole != text or len(several) == 1:
+        return whole
+    return " ".join(told(one) for one in several)
 
 
 def _value(name: str, text: str) -> str:

@@ -12,6 +12,7 @@ from app.core.told import Stored, told
 from app.core.words import speaking
 from app.insights.audit import SAID
 from app.training.service import ACTIONS
+from app.web.policy_client import NOT_THERE
 from app.web.words import languages
 from tests.words.pseudo import pseudo
 
@@ -31,6 +32,10 @@ GERMAN = languages()["de"]
         (
             "The newer policy could not be served: The policy server did not accept the request.",
             "Die neuere Policy ließ sich nicht laden: Der Modellserver hat die Anfrage nicht angenommen.",
+        ),
+        (
+            NOT_THERE,
+            "Das Modell startet gerade. Vergleiche gehen weiter; versuchen Sie es in etwa 20 Sekunden noch einmal.",
         ),
         ("Round trips were slow, so I waited", "Round trips were slow, so I waited"),
         ("Better in German", "Better in German"),
