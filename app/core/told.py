@@ -66,7 +66,7 @@ class Stored(StrEnum):
         return self.value % values
 
 
-FIGURE = re.compile(r"(-?[\d,]+)(?:\.(\d+))?( %)?")
+FIGURE = re.compile(r"(-?(?:\d{1,3}(?:,\d{3})+|\d+))(?:\.(\d+))?( %)?")
 WITHIN = r"(?:(?!\. [A-Z]).)+?"
 HOLDS = {
     **dict.fromkeys(("check", "condition", "shown"), WITHIN),

@@ -9,7 +9,7 @@ from app.core import gate as gates
 from app.core.projects import GateLimits
 from app.core.settings import ROOT
 from app.core.told import Stored, told
-from app.core.words import speaking
+from app.core.words import Language, speaking
 from app.insights.audit import SAID
 from app.training.service import ACTIONS
 from app.web.policy_client import NOT_THERE
@@ -39,6 +39,7 @@ GERMAN = languages()["de"]
         ),
         ("Round trips were slow, so I waited", "Round trips were slow, so I waited"),
         ("Better in German", "Better in German"),
+        ("1,5", "1,5"),
         ("", ""),
     ],
 )
@@ -65,12 +66,18 @@ def test_a_verdict_is_told_with_all_its_checks() -> None:
     assert "40,0 %, unter 50 % bitte ansehen: bitte ansehen." in said
 
 
+@pytest.fixture(scope="module")
+def strange() -> Language:
+    """The language that is none."""
+    return pseudo()
+
+
 @pytest.mark.parametrize("sentence", list(Stored), ids=lambda one: one.name.lower())
-def test_every_stored_sentence_is_known_again(sentence: Stored) -> None:
+def test_every_stored_sentence_is_known_again(sentence: Stored, strange: Language) -> None:
     names = re.findall(r"%\((\w+)\)s", sentence)
     text = sentence.of(**{name: 7 if name in ("n", "all") else "v7" for name in names})
     assert told(text) == text
-    with speaking(pseudo()):
+    with speaking(strange):
         assert "⟦" in told(text)
 
 
@@ -86,9 +93,9 @@ def phases() -> set[str]:
     return found
 
 
-def test_where_a_run_stands_is_told() -> None:
+def test_where_a_run_stands_is_told(strange: Language) -> None:
     assert len(phases()) > 8
-    with speaking(pseudo()):
+    with speaking(strange):
         assert [one for one in phases() if "⟦" not in told(one)] == []
 
 
