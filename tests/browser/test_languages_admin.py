@@ -33,7 +33,7 @@ GATE = ("/projects/kitchen", "/projects/kitchen/members", "/projects/kitchen/set
 
 
 @pytest.fixture
-def house(strange: None, db: Session, settings: Settings) -> House:  # noqa: F811
+def house(strange: None, db: Session, settings: Settings) -> House:  # noqa: F811  a fixture
     """A house whose owner chose the language that is none."""
     house = furnish(db, settings)
     house.owner.preferences = {"language": CODE}
@@ -56,7 +56,7 @@ def read(page: Page, name: str) -> list[str]:
     return [f"{name}: {one}" for one in found]
 
 
-def test_the_pages_that_admins_meet_most_speak_it(house: House, enter: Enter) -> None:  # noqa: F811
+def test_the_pages_that_admins_meet_most_speak_it(house: House, enter: Enter) -> None:  # noqa: F811  a fixture
     owner = enter(house.owner)
     found: list[str] = []
     for path in GATE:
@@ -71,9 +71,9 @@ def name_of(path: str) -> str:
 
 
 def test_a_sensitive_task_speaks_it(
-    strange: None,  # noqa: F811
-    make: Callable[[str], Project],  # noqa: F811
-    show: Show,  # noqa: F811
+    strange: None,  # noqa: F811  a fixture
+    make: Callable[[str], Project],  # noqa: F811  a fixture
+    show: Show,  # noqa: F811  a fixture
     db: Session,
 ) -> None:
     make("compare")
@@ -88,8 +88,8 @@ def test_a_sensitive_task_speaks_it(
 
 
 def test_first_pages_of_visitors_speak_it(
-    strange: None,  # noqa: F811
-    enter: Enter,  # noqa: F811
+    strange: None,  # noqa: F811  a fixture
+    enter: Enter,  # noqa: F811  a fixture
     db: Session,
     settings: Settings,
 ) -> None:
@@ -131,7 +131,7 @@ MISTAKES = (
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_all_pages_of_owners_speak_it(app: FastAPI, house: House, enter: Enter, db: Session) -> None:  # noqa: F811
+def test_all_pages_of_owners_speak_it(app: FastAPI, house: House, enter: Enter, db: Session) -> None:  # noqa: F811  a fixture
     owner = enter(house.owner, locale=CODE)  # an address that there is not looks nobody up
     owner.goto("/projects/kitchen/prompts/import")
     owner.fill('[name="rows"]', '{"prompt": "Tea?"}\n{"promt": "x"}\n{"prompt": "Tea?"}\nno JSON')
