@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from trainer.packing import Packed, pack
+
 
 class Encodes(Protocol):
     """What this module needs of a tokenizer (trainer.base_model.Tokenizer)."""
@@ -115,13 +117,18 @@ class Batch:
     places: Tensor  # (B, R) position whose hidden state predicts answer token r: one BEFORE the token itself
     targets: Tensor  # (B, R) the answer's tokens
     mask: Tensor  # (B, R) True where the answer has a token
+    packed: Packed  # the same tokens without padding
 
     def at_answer(self, hidden: Tensor) -> Tensor:
-        """(B, T, d) → (B, R, d): the states from which each answer token was predicted."""
+        """(B, T, d) or packed (M, d) → (B, R, d): the states from which each answer token was predicted."""
+        if hidden.dim() == 2:
+            return hidden[self.packed.answers]
         return torch.gather(hidden, 1, self.places[:, :, None].expand(-1, -1, hidden.shape[2]))
 
     def at_end(self, hidden: Tensor) -> Tensor:
-        """(B, T, d) → (B, 1, d): the state at the last real token, where the reward is read."""
+        """(B, T, d) or packed (M, d) → (B, 1, d): the state at the last real token, where the reward is read."""
+        if hidden.dim() == 2:
+            return hidden[self.packed.ends]
         last = (self.lengths - 1)[:, None, None].expand(-1, 1, hidden.shape[2])
         return torch.gather(hidden, 1, last)
 
@@ -142,7 +149,12 @@ def pad(sequences: Sequence[tuple[list[int], list[int]]], pad_id: int, device: t
     mask = steps < spans[:, None]
     places = torch.where(mask, starts[:, None] - 1 + steps, 0)
     return Batch(
-        ids.to(device), torch.tensor(lengths).to(device), places.to(device), targets.to(device), mask.to(device)
+        ids.to(device),
+        torch.tensor(lengths).to(device),
+        places.to(device),
+        targets.to(device),
+        mask.to(device),
+        pack(sequences, device),
     )
 
 

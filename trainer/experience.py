@@ -100,21 +100,21 @@ def judge(
             mask[rows, :width] = batch.mask
             for adapter, target in ((POLICY, old), (None, reference)):
                 with trunk.use(adapter):
-                    states = batch.at_answer(trunk.hidden(batch.ids))
+                    states = batch.at_answer(trunk.read(batch))
                 target[rows, :width], uncertainty = trunk.token_logprobs(
                     states, batch.targets, batch.mask, config.temperature
                 )
                 if adapter == POLICY:
                     entropy[rows, :width] = uncertainty
             with trunk.use(REWARD):
-                hidden = trunk.hidden(batch.ids)
+                hidden = trunk.read(batch)
             scores[rows] = normalisation.of(trunk.head(REWARD)(batch.at_end(hidden))[:, 0])
             states = batch.at_answer(hidden).float()
             if features is not None:
                 features[rows, :width] = states
             else:
                 with trunk.use(VALUE):
-                    states = batch.at_answer(trunk.hidden(batch.ids))
+                    states = batch.at_answer(trunk.read(batch))
             values[rows, :width] = torch.where(batch.mask, trunk.head(VALUE)(states), 0)
     for row, logprobs in enumerate(rollout.logprobs):
         sampled[row, : len(logprobs)] = torch.tensor(logprobs)

@@ -45,7 +45,7 @@ def answer_logprobs(
 
     def read(batch: Batch, rows: list[int]) -> None:
         with trunk.use(adapter):
-            hidden = batch.at_answer(trunk.hidden(batch.ids))
+            hidden = batch.at_answer(trunk.read(batch))
         logprobs, entropy = trunk.token_logprobs(hidden, batch.targets, batch.mask, temperature)
         width = batch.mask.shape[1]
         made.values[rows, :width], made.entropy[rows, :width], made.mask[rows, :width] = logprobs, entropy, batch.mask
@@ -60,7 +60,7 @@ def end_states(trunk: Trunk, adapter: str | None, sequences: Sequences, *, pad_i
 
     def read(batch: Batch, rows: list[int]) -> None:
         with trunk.use(adapter):
-            made[rows] = batch.at_end(trunk.hidden(batch.ids))[:, 0].float().cpu()
+            made[rows] = trunk.read_ends(batch)[:, 0].float().cpu()
 
     in_micro_batches(sequences, pad_id, budget, trunk.device, read)
     return made
@@ -72,7 +72,7 @@ def rewards(trunk: Trunk, name: str, sequences: Sequences, *, pad_id: int, budge
 
     def read(batch: Batch, rows: list[int]) -> None:
         with trunk.use(name):
-            made[rows] = trunk.head(name)(batch.at_end(trunk.hidden(batch.ids)))[:, 0].cpu()
+            made[rows] = trunk.head(name)(trunk.read_ends(batch))[:, 0].cpu()
 
     in_micro_batches(sequences, pad_id, budget, trunk.device, read)
     return made

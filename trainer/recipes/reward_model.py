@@ -125,7 +125,7 @@ def judged_rewards(trunk: Trunk, groups: Sequence[Group], pad_id: int) -> tuple[
     """Rewards of first and second, and targets, of every judgement; each answer goes through the trunk once."""
     batch = pad([sequence for group in groups for sequence in group.sequences], pad_id, trunk.device)
     with trunk.use(NAME):
-        scores = trunk.head(NAME)(batch.at_end(trunk.hidden(batch.ids)))[:, 0]
+        scores = trunk.head(NAME)(trunk.read_ends(batch))[:, 0]
     first, second, target = pair_rows(groups)
     return scores[first], scores[second], torch.tensor(target, device=scores.device)
 
