@@ -30,6 +30,9 @@ class Layer:
     second_norm: tuple[Tensor, float]
     gate_up: LoraGroup
     down: LoraGroup
+    norm_columns: tuple[Tensor, float]
+    second_norm_columns: tuple[Tensor, float]
+    """The norms' weights as fp32 columns."""
 
 
 class Llama:
@@ -41,6 +44,7 @@ class Llama:
         self.rotary = body.rotary_emb
         self.norm = (body.norm.weight, float(body.norm.variance_epsilon))
         attention_layer = body.layers[0].self_attn
+        self.norm_columns = _upright(*self.norm)
         self.size = int(attention_layer.head_dim)
         self.heads = int(config.num_attention_heads), int(config.num_key_value_heads)
         self.scale = float(attention_layer.scaling)
@@ -76,29 +80,36 @@ class Llama:
             x = self._rest(layer, x, seen)
         return rms_norm(x, *self.norm)
 
+    @torch.no_grad()
     def step(self, ids: Tensor, places: Tensor, mask: Tensor, keys: list[Tensor], values: list[Tensor]) -> Tensor:
         """One token for each of R rows, written at `places` of the caches (R, K, length, D): (R, d).
 
-        `mask` (R, 1, length) is 0 where a row has a token and −∞ beyond.
+        `mask` (R, 1, length) is 0 where a row has a token and −∞ beyond. Inside, features lie first, (d, R): products
+        of a large matrix and a few columns take less time than those of a few rows.
         """
-        rows, (heads, shared) = len(ids), self.heads
+        rows, longest, (heads, shared), size = len(ids), mask.shape[-1], self.heads, self.size
         every = torch.arange(rows, device=ids.device)
-        longest = mask.shape[-1]
         turns = self._turns(places)
-        x = torch.nn.functional.embedding(ids, self.embedding)
+        tables = [table[:, 0].t() for table in (turns.cos, turns.sin, turns.query_cos, turns.query_sin)]
+        x = torch.nn.functional.embedding(ids, self.embedding).t().contiguous()
         for layer, cached_keys, cached_values in zip(self.layers, keys, values, strict=True):
-            qkv = layer.qkv(rms_norm(x, *layer.norm)).view(rows, heads + 2 * shared, self.size)
-            query, key = torch.empty_like(qkv[:, :heads]), torch.empty_like(qkv[:, :shared])
-            turn(qkv[:, :heads], turns.query_cos, turns.query_sin, query)
-            turn(qkv[:, heads : heads + shared], turns.cos, turns.sin, key)
+            qkv = layer.qkv.columns(_norm_columns(x, *layer.norm_columns)).view(-1, size, rows)
+            query = x.new_empty(rows, heads, size)
+            key = x.new_empty(rows, shared, size)
+            _turn_columns(qkv[:heads], *tables[2:], query.permute(1, 2, 0))
+            _turn_columns(qkv[heads : heads + shared], *tables[:2], key.permute(1, 2, 0))
             cached_keys[every, :, places] = key
-            cached_values[every, :, places] = qkv[:, heads + shared :]
-            seen = cached_keys[:rows, :, :longest].reshape(rows * shared, longest, self.size)
-            told = cached_values[:rows, :, :longest].reshape(rows * shared, longest, self.size)
-            scores = torch.bmm(query.view(rows * shared, -1, self.size), seen.transpose(1, 2))
+            cached_values[every, :, places] = qkv[heads + shared :].permute(2, 0, 1)
+            seen = cached_keys[:rows, :, :longest].reshape(rows * shared, longest, size)
+            told = cached_values[:rows, :, :longest].reshape(rows * shared, longest, size)
+            scores = torch.bmm(query.view(rows * shared, -1, size), seen.transpose(1, 2))
             scores.view(rows, -1, longest).add_(mask)
-            x = self._rest(layer, x, torch.bmm(scores.softmax(-1), told).view(rows, -1))
-        return rms_norm(x, *self.norm)
+            read = torch.bmm(scores.softmax(-1), told).view(rows, -1).t()
+            x = x + layer.out.columns(read)
+            both = layer.gate_up.columns(_norm_columns(x, *layer.second_norm_columns))
+            gate, up = both.chunk(2)
+            x = x + layer.down.columns(torch.nn.functional.silu(gate).mul_(up))
+        return _norm_columns(x, *self.norm_columns).t().contiguous()
 
     @staticmethod
     def _rest(layer: Layer, x: Tensor, seen: Tensor) -> Tensor:
@@ -117,6 +128,21 @@ class Llama:
         return Turns(*self._table[positions][:, None].chunk(4, -1))
 
 
+def _norm_columns(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """rms_norm of the columns of (d, R); `weight` (d, 1) in fp32."""
+    wide = x.float()
+    inverse = wide.square().mean(0).add_(epsilon).rsqrt_()
+    return (wide * inverse).mul_(weight).to(x.dtype)
+
+
+def _turn_columns(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor) -> None:
+    """ops.turn for (heads, D, R)."""
+    half = x.shape[1] // 2
+    first, second = x[:, :half], x[:, half:]
+    out[:, :half] = (first * cos).addcmul_(second, sin, value=-1)
+    out[:, half:] = (second * cos).addcmul_(first, sin)
+
+
 def _layer(layer: Any) -> Layer:
     heads, mlp = layer.self_attn, layer.mlp
     return Layer(
@@ -126,11 +152,17 @@ def _layer(layer: Any) -> Layer:
         _norm(layer.post_attention_layernorm),
         _group(mlp.gate_proj, mlp.up_proj),
         _group(mlp.down_proj),
+        _upright(*_norm(layer.input_layernorm)),
+        _upright(*_norm(layer.post_attention_layernorm)),
     )
 
 
 def _norm(norm: Any) -> tuple[Tensor, float]:
     return norm.weight, float(norm.variance_epsilon)
+
+
+def _upright(weight: Tensor, epsilon: float) -> tuple[Tensor, float]:
+    return weight.detach().float()[:, None], epsilon
 
 
 def _group(*layers: LoraLinear) -> LoraGroup:

@@ -34,21 +34,9 @@ def _count(*_: Any) -> None:
 register_optimizer_step_post_hook(_count)
 
 
-def state_of(weights: Sequence[Tensor]) -> tuple[object, ...]:
-    """Something that differs when these tensors are others or hold other numbers. What it names is kept alive."""
-    return (_Steps.count, *((Same(weight), weight._version) for weight in weights))
-
-
-class Same:
-    """Compares a tensor by identity."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Same) and other.tensor is self.tensor
-
-    __hash__ = None  # type: ignore[assignment]
+def state_of(weights: Sequence[Tensor]) -> tuple[int, int]:
+    """A pair that differs from every earlier one when any of these tensors has been changed in place since."""
+    return _Steps.count, sum(weight._version for weight in weights)
 
 
 class Selection:
@@ -92,7 +80,7 @@ class LoraLinear(nn.Module):
         self.a: dict[str, nn.Parameter] = {}
         self.b: dict[str, nn.Parameter] = {}
         self.scale: dict[str, float] = {}
-        self._cast: dict[str, tuple[tuple[object, ...], Tensor, Tensor]] = {}
+        self._cast: dict[str, tuple[tuple[int, int], Tensor, Tensor]] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         out = linear(self.base, x)
@@ -110,8 +98,8 @@ class LoraLinear(nn.Module):
             return a, b
         if torch.is_grad_enabled():
             return a.to(dtype), b.to(dtype)
-        kept, state = self._cast.get(name), (dtype, *state_of([a, b]))
-        if kept is None or kept[0] != state:
+        kept, state = self._cast.get(name), state_of([a, b])
+        if kept is None or kept[0] != state or kept[1].dtype != dtype:
             kept = self._cast[name] = (state, a.detach().to(dtype), b.detach().to(dtype))
         return kept[1:]
 
@@ -153,10 +141,10 @@ class LoraGroup:
         self.weight = bases[0].weight.detach()
         biases = [base.bias for base in bases if base.bias is not None]
         self.bias = torch.cat([bias.detach() for bias in biases]) if biases else None
-        self._kept: dict[str, tuple[tuple[object, ...], Tensor, Tensor]] = {}
+        self._kept: dict[str, tuple[tuple[int, int], Tensor, Tensor]] = {}
         if len(layers) > 1:
             self.weight = torch.cat([base.weight.detach() for base in bases])
-            for base, view in zip(bases, self.weight.split([layer.outputs for layer in layers]), strict=True):
+            for base, view in zip(bases, torch.split(self.weight, [layer.outputs for layer in layers]), strict=True):
                 base.weight = nn.Parameter(view, requires_grad=False)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -169,6 +157,15 @@ class LoraGroup:
         made: Tensor = _Lora.apply(x, self.weight, self.bias, a, b, self.layers[0].scale[name], *masters)  # type: ignore[no-untyped-call]
         return made
 
+    def columns(self, x: Tensor) -> Tensor:
+        """The same for columns, (in, R) → (Σ out, R), without gradients."""
+        out = torch.mm(self.weight, x) if self.bias is None else torch.addmm(self.bias[:, None], self.weight, x)
+        name = self.selection.name
+        if name is None or name not in self.layers[0].scale:
+            return out
+        a, b = self._both(name, self._masters(name), x.dtype)
+        return out.addmm_(b, torch.mm(a, x))
+
     def forget(self, name: str) -> None:
         """Free what is kept of an adapter."""
         self._kept.pop(name, None)
@@ -180,12 +177,14 @@ class LoraGroup:
         """A of all layers stacked (Σ r, in), and scale · B on a diagonal of blocks (Σ out, Σ r); made anew when
 
         the masters changed."""
-        kept, state = self._kept.get(name), (dtype, *state_of(masters))
-        if kept is not None and kept[0] == state:
+        kept, state = self._kept.get(name), state_of(masters)
+        if kept is not None and kept[0] == state and kept[1].dtype == dtype:
             return kept[1:]
         with torch.no_grad():
             a = torch.cat([master.to(dtype) for master in masters[::2]])
-            b = torch.block_diag(*(master * self.layers[0].scale[name] for master in masters[1::2])).to(dtype)
+            b = torch.block_diag(  # type: ignore[no-untyped-call]
+                *(master * self.layers[0].scale[name] for master in masters[1::2])
+            ).to(dtype)
         self._kept[name] = (state, a, b)
         return a, b
 

@@ -128,15 +128,18 @@ class Trunk(nn.Module):
         return int(getattr(self.model.config, "max_position_embeddings", 2048))
 
     def check_head(self) -> None:
-        """Make sure that logits are exactly head(hidden); some architectures scale or cap them in between."""
-        ids = torch.arange(min(4, self.vocabulary), device=self.device)[None]
+        """Make sure that logits are exactly head(hidden); some architectures scale or cap them in between.
+
+        Our own pass is taken only where it computes what the module does: bf16 rounds each at other places.
+        """
+        ids = torch.linspace(0, self.vocabulary - 1, min(16, self.vocabulary), device=self.device).long()[None]
         with torch.no_grad():
             whole = self.model(input_ids=ids, use_cache=False).logits.float()
             theirs = self.logits(self.hidden(ids)).float()
             if self.own is not None:
                 own = self.logits(self.own.run(ids[0], *causal([ids.shape[1]], self.device))).float()
-                # An architecture that only looks like the one we know is computed by its own module.
-                self.own = self.own if (whole[0] - own).abs().max() <= 3e-2 * whole.abs().max() else None
+                allowed = 1e-3 if self.dtype == torch.float32 else 0.1
+                self.own = self.own if (whole[0] - own).abs().mean() <= allowed * whole.abs().mean() else None
         if (whole - theirs).abs().max() > 1e-2 * whole.abs().max():
             raise BadConfiguration("The base model changes its logits after the last layer, which is not supported.")
 
@@ -157,7 +160,12 @@ class Trunk(nn.Module):
         self.check_adapter(adapter)
         for path, layer in self.layers.items():
             layer.attach(name, adapter.tensors[f"{path}.a"], adapter.tensors[f"{path}.b"], adapter.alpha / adapter.rank)
+        self._forget(name)
         self.settings[name] = (adapter.rank, adapter.alpha)
+
+    def _forget(self, name: str) -> None:
+        for group in self.own.groups if self.own else []:
+            group.forget(name)
 
     def check_adapter(self, adapter: Adapter) -> None:
         """Names, shapes and finite numbers; raises BadAdapter. Reads no mutable state, so any thread may call it."""
@@ -202,8 +210,7 @@ class Trunk(nn.Module):
         """Forget an adapter and free its memory."""
         for layer in self.layers.values():
             layer.detach(name)
-        for group in self.own.groups if self.own else []:
-            group.forget(name)
+        self._forget(name)
         del self.settings[name]
 
     def copy_adapter(self, source: str, target: str) -> None:
@@ -248,7 +255,7 @@ class Trunk(nn.Module):
         return out.masked_fill(~real[..., None], 0.0)
 
     def read(self, batch: Batch) -> Tensor:
-        """Final hidden states of a batch, for `batch.at_answer` and `batch.at_end`: packed where we can, else padded."""
+        """Final hidden states of a batch, for its `at_answer` and `at_end`: packed where we can, else padded."""
         if self.own is None:
             return self.hidden(batch.ids)
         packed = batch.packed

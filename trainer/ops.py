@@ -26,7 +26,8 @@ class _Norm(Function):
         inverse = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
         inverse = inverse.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
         ctx.save_for_backward(x, inverse, weight)
-        return (x * inverse).mul_(weight).to(x.dtype)
+        made: Tensor = (x * inverse).mul_(weight).to(x.dtype)
+        return made
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
@@ -155,7 +156,7 @@ class _Attention(Function):
 def _split(qkv: Tensor, heads: int, keys: int) -> tuple[Tensor, Tensor, Tensor]:
     """Views of (N, (H + 2 K) D): queries (N, K, H / K, D), keys and values (N, K, D)."""
     size = qkv.shape[-1] // (heads + 2 * keys)
-    q, k, v = qkv.split((heads * size, keys * size, keys * size), -1)
+    q, k, v = torch.split(qkv, [heads * size, keys * size, keys * size], -1)
     return q.view(-1, keys, heads // keys, size), k.view(-1, keys, size), v.view(-1, keys, size)
 
 

@@ -18,7 +18,7 @@ from trainer.sampling import choose, uniform
 
 PREFILL_TOKENS = 4096
 """Most padded prompt tokens in one forward pass."""
-GROWTH = 64
+GROWTH = 32
 """The cache's length grows in steps of this many tokens."""
 
 Stored = list[tuple[Tensor, Tensor]]
@@ -80,9 +80,9 @@ class RowCache(Cache):  # type: ignore[misc]  # transformers ships no types
         """(rows,) position that the next token of each row takes."""
         self.longest = 0
 
-    def reserve(self, rows: int, length: int, like: Stored) -> None:
-        """Make room for that many rows of that many tokens; what is stored stays."""
-        if not self.keys:
+    def reserve(self, rows: int, length: int, like: Stored | None = None) -> None:
+        """Make room for that many rows of that many tokens; what is stored stays. `like` tells the first time's shape."""
+        if like is not None and not self.keys:
             self.keys, self.values = (
                 [tensor.new_zeros(0, tensor.shape[0], 0, tensor.shape[2]) for tensor in tensors]
                 for tensors in zip(*like, strict=True)
@@ -98,6 +98,10 @@ class RowCache(Cache):  # type: ignore[misc]  # transformers ships no types
                 new = old.new_zeros(rows, old.shape[1], length, old.shape[3])
                 new[:have_rows, :, :have_length] = old[:, :, :length]
                 tensors[index] = new
+
+    def span(self, longest: int) -> int:
+        """How much of the length a step reads: whole steps of growth, so that nothing is copied to be read."""
+        return min(self.keys[0].shape[2], -(-longest // GROWTH) * GROWTH)
 
     def fill(self, row: int, stored: Stored) -> None:
         """Copy one prefilled prompt to a row."""
@@ -186,8 +190,10 @@ class DecodeBatch:
         device = self.trunk.device
         places = torch.tensor([row.length - 1 for row in rows], device=device)
         longest = max(row.length for row in rows)
-        mask = torch.zeros(len(rows), 1, 1, longest, dtype=self.trunk.dtype, device=device)
-        mask.masked_fill_(torch.arange(longest, device=device) > places[:, None, None, None], float("-inf"))
+        self.cache.reserve(len(rows), longest)
+        seen = self.cache.span(longest) if self.trunk.own else longest
+        mask = torch.zeros(len(rows), 1, 1, seen, dtype=self.trunk.dtype, device=device)
+        mask.masked_fill_(torch.arange(seen, device=device) > places[:, None, None, None], float("-inf"))
         self.cache.places, self.cache.longest = places, longest
         ids = torch.tensor([row.token_ids[-1] for row in rows], device=device)
         with self.trunk.use(self.adapter):
@@ -214,7 +220,7 @@ class DecodeBatch:
             if index < len(self.rows):
                 self.cache.move(len(self.rows), index, last.length)
                 self.rows[index] = last
-        if not self.rows and self.cache.keys and self.cache.keys[0].shape[2] > 16 * GROWTH:
+        if not self.rows and self.cache.keys and self.cache.keys[0].shape[2] > 32 * GROWTH:
             self.cache = RowCache(self.max_rows)
 
     def _extend(self, rows: list[Row], logits: Tensor) -> None:
@@ -234,9 +240,9 @@ class DecodeBatch:
         self.drop([row for row in rows if row.finish])
 
     def _room(self, started: list[Row]) -> int:
-        """Tokens that the longest row may come to hold."""
+        """Tokens that the longest row holds with its next one."""
         rows = [*self.rows, *started]
-        return min(self.trunk.max_length, max(len(r.request.prompt) + r.request.max_tokens for r in rows))
+        return max(row.length for row in rows) + 1
 
 
 def _read_own(trunk: Trunk, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, list[Stored]]:
@@ -247,7 +253,7 @@ def _read_own(trunk: Trunk, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, l
     ends = torch.tensor(lengths, device=trunk.device).cumsum(0) - 1
     assert trunk.own is not None  # noqa: S101  # the caller has looked
     last = trunk.own.run(ids, *causal(lengths, trunk.device), needed=ends, stored=layers)
-    parts = [(keys.split(lengths, 1), values.split(lengths, 1)) for keys, values in layers]
+    parts = [(torch.split(keys, lengths, 1), torch.split(values, lengths, 1)) for keys, values in layers]
     return last, [[(keys[i], values[i]) for keys, values in parts] for i in range(len(prompts))]
 
 
