@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer.lora import LoraGroup, LoraLinear
-from trainer.ops import Turns, attention, rms_norm, swiglu, turn
+from trainer.ops import Turns, attention, rms_norm, swiglu
 from trainer.packing import Segment
 
 KINDS = {"llama", "mistral", "qwen2"}
@@ -96,8 +96,8 @@ class Llama:
             qkv = layer.qkv.columns(_norm_columns(x, *layer.norm_columns)).view(-1, size, rows)
             query = x.new_empty(rows, heads, size)
             key = x.new_empty(rows, shared, size)
-            _turn_columns(qkv[:heads], *tables[2:], query.permute(1, 2, 0))
-            _turn_columns(qkv[heads : heads + shared], *tables[:2], key.permute(1, 2, 0))
+            _turn_columns(qkv[:heads], tables[2], tables[3], query.permute(1, 2, 0))
+            _turn_columns(qkv[heads : heads + shared], tables[0], tables[1], key.permute(1, 2, 0))
             cached_keys[every, :, places] = key
             cached_values[every, :, places] = qkv[heads + shared :].permute(2, 0, 1)
             seen = cached_keys[:rows, :, :longest].reshape(rows * shared, longest, size)

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK_NUMBERS = 16_000_000
-"""Logits held at once (rows × vocabulary): 64 MB in fp32."""
+CHUNK_NUMBERS = 8_000_000
+"""Logits held at once (rows × vocabulary): 32 MB in fp32."""
 
 
 def masked_logprobs(

@@ -54,7 +54,7 @@ class Trunk(nn.Module):
         self.settings: dict[str, tuple[int, float]] = {}
         self.layers: dict[str, LoraLinear] = {}
         self._wrap_linears()
-        self.own: Llama | None = Llama(self.model) if Llama.fits(self.model) else None
+        self.llama: Llama | None = Llama(self.model) if Llama.fits(self.model) else None
         """Our own forward pass, where there is one for this architecture."""
 
     @classmethod
@@ -136,10 +136,10 @@ class Trunk(nn.Module):
         with torch.no_grad():
             whole = self.model(input_ids=ids, use_cache=False).logits.float()
             theirs = self.logits(self.hidden(ids)).float()
-            if self.own is not None:
-                own = self.logits(self.own.run(ids[0], *causal([ids.shape[1]], self.device))).float()
+            if self.llama is not None:
+                own = self.logits(self.llama.run(ids[0], *causal([ids.shape[1]], self.device))).float()
                 allowed = 1e-3 if self.dtype == torch.float32 else 0.1
-                self.own = self.own if (whole[0] - own).abs().mean() <= allowed * whole.abs().mean() else None
+                self.llama = self.llama if (whole[0] - own).abs().mean() <= allowed * whole.abs().mean() else None
         if (whole - theirs).abs().max() > 1e-2 * whole.abs().max():
             raise BadConfiguration("The base model changes its logits after the last layer, which is not supported.")
 
@@ -164,7 +164,7 @@ class Trunk(nn.Module):
         self.settings[name] = (adapter.rank, adapter.alpha)
 
     def _forget(self, name: str) -> None:
-        for group in self.own.groups if self.own else []:
+        for group in self.llama.groups if self.llama else []:
             group.forget(name)
 
     def check_adapter(self, adapter: Adapter) -> None:
@@ -254,19 +254,28 @@ class Trunk(nn.Module):
         real = torch.arange(input_ids.shape[1], device=out.device)[None] < lengths.to(out.device)[:, None]
         return out.masked_fill(~real[..., None], 0.0)
 
+    def packs(self, name: str | None) -> bool:
+        """Whether our own pass computes this adapter (None: the base): of LoRA, that is of a rank above 0."""
+        return self.llama is not None and (name is None or self.settings[name][0] > 0)
+
+    @property
+    def own(self) -> Llama | None:
+        """Our own pass, where it computes what is selected now; else transformers' module does."""
+        return self.llama if self.packs(self.selection.name) else None
+
     def read(self, batch: Batch) -> Tensor:
         """Final hidden states of a batch, for its `at_answer` and `at_end`: packed where we can, else padded."""
-        if self.own is None:
+        if (own := self.own) is None:
             return self.hidden(batch.ids)
         packed = batch.packed
-        return self.own.run(packed.ids, packed.positions, packed.segments, packed.needed)
+        return own.run(packed.ids, packed.positions, packed.segments, packed.needed)
 
     def read_ends(self, batch: Batch) -> Tensor:
         """(B, 1, d) final hidden states of each sequence's last token, and of nothing else where that saves work."""
-        if self.own is None:
+        if (own := self.own) is None:
             return batch.at_end(self.hidden(batch.ids))
         packed = batch.packed
-        return self.own.run(packed.ids, packed.positions, packed.segments, packed.needed[packed.ends[:, 0]])[:, None]
+        return own.run(packed.ids, packed.positions, packed.segments, packed.needed[packed.ends[:, 0]])[:, None]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, d) → (…, V) in the trunk's dtype. Only for a few positions at a time."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache
 
+from trainer.llama import Llama
 from trainer.modeling import Trunk
 from trainer.packing import causal
 from trainer.sampling import choose, uniform
@@ -81,7 +82,7 @@ class RowCache(Cache):  # type: ignore[misc]  # transformers ships no types
         self.longest = 0
 
     def reserve(self, rows: int, length: int, like: Stored | None = None) -> None:
-        """Make room for that many rows of that many tokens; what is stored stays. `like` tells the first time's shape."""
+        """Make room for so many rows of so many tokens; what is stored stays. `like` tells the shape at first."""
         if like is not None and not self.keys:
             self.keys, self.values = (
                 [tensor.new_zeros(0, tensor.shape[0], 0, tensor.shape[2]) for tensor in tensors]
@@ -170,7 +171,8 @@ class DecodeBatch:
     def _prefill(self, requests: list[Request]) -> list[Row]:
         prompts = [request.prompt for request in requests]
         with self.trunk.use(self.adapter):
-            last, stored = (_read_module if self.trunk.own is None else _read_own)(self.trunk, prompts)
+            own = self.trunk.own
+            last, stored = _read_module(self.trunk, prompts) if own is None else _read_own(own, prompts)
         logits = self.trunk.logits(last)
         started = [Row(r, r.first + i) for r in requests for i in range(r.n)]
         source = [index for index, r in enumerate(requests) for _ in range(r.n)]
@@ -191,14 +193,14 @@ class DecodeBatch:
         places = torch.tensor([row.length - 1 for row in rows], device=device)
         longest = max(row.length for row in rows)
         self.cache.reserve(len(rows), longest)
-        seen = self.cache.span(longest) if self.trunk.own else longest
+        seen = self.cache.span(longest) if self.trunk.packs(self.adapter) else longest
         mask = torch.zeros(len(rows), 1, 1, seen, dtype=self.trunk.dtype, device=device)
         mask.masked_fill_(torch.arange(seen, device=device) > places[:, None, None, None], float("-inf"))
         self.cache.places, self.cache.longest = places, longest
         ids = torch.tensor([row.token_ids[-1] for row in rows], device=device)
         with self.trunk.use(self.adapter):
-            if self.trunk.own is not None:
-                hidden = self.trunk.own.step(ids, places, mask[:, 0], self.cache.keys, self.cache.values)
+            if (own := self.trunk.own) is not None:
+                hidden = own.step(ids, places, mask[:, 0], self.cache.keys, self.cache.values)
             else:
                 hidden = self.trunk.model.base_model(
                     input_ids=ids[:, None],
@@ -245,14 +247,13 @@ class DecodeBatch:
         return max(row.length for row in rows) + 1
 
 
-def _read_own(trunk: Trunk, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, list[Stored]]:
+def _read_own(own: Llama, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, list[Stored]]:
     """Last hidden states (P, d) of prompts, and per prompt what its tokens leave in the cache."""
     lengths = [len(prompt) for prompt in prompts]
-    ids = torch.tensor([token for prompt in prompts for token in prompt], device=trunk.device)
+    ids = torch.tensor([token for prompt in prompts for token in prompt], device=own.embedding.device)
     layers: Stored = []
-    ends = torch.tensor(lengths, device=trunk.device).cumsum(0) - 1
-    assert trunk.own is not None  # noqa: S101  # the caller has looked
-    last = trunk.own.run(ids, *causal(lengths, trunk.device), needed=ends, stored=layers)
+    ends = torch.tensor(lengths, device=ids.device).cumsum(0) - 1
+    last = own.run(ids, *causal(lengths, ids.device), needed=ends, stored=layers)
     parts = [(torch.split(keys, lengths, 1), torch.split(values, lengths, 1)) for keys, values in layers]
     return last, [[(keys[i], values[i]) for keys, values in parts] for i in range(len(prompts))]
 

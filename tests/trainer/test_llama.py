@@ -148,9 +148,9 @@ def test_a_fresh_adapter_is_exactly_the_base_in_our_pass_too(trunk: Trunk) -> No
 
 def test_decoding_equals_the_module(trunk: Trunk) -> None:
     drawn = {}
-    own = trunk.own
+    llama = trunk.llama
     for name in ("own", "module"):
-        trunk.own = own if name == "own" else None
+        trunk.llama = llama if name == "own" else None
         drawn[name] = sample(trunk, PROMPTS, eos_id=-1, n=2, max_tokens=70, adapter="policy")
     assert drawn["own"].token_ids == drawn["module"].token_ids
     torch.testing.assert_close(

@@ -112,15 +112,15 @@ def test_finish_is_stop_with_the_end_token_kept_or_length(
 def test_samples_of_a_prompt_share_its_prefill(
     trunk: Trunk, tokenizer: Tokenizer, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert trunk.own is not None
+    assert trunk.llama is not None
     seen: list[int] = []
-    run = trunk.own.run
+    run = trunk.llama.run
 
     def watched(ids: Tensor, *rest: Any, **options: Any) -> Tensor:
         seen.append(len(ids))
         return run(ids, *rest, **options)
 
-    monkeypatch.setattr(trunk.own, "run", watched)
+    monkeypatch.setattr(trunk.llama, "run", watched)
     batch = DecodeBatch(trunk, eos_id=tokenizer.eos_id)
     batch.admit([Request(prompt=prompts[1], n=6)])
     assert seen == [len(prompts[1])]

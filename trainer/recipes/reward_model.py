@@ -88,7 +88,7 @@ def fit_reward_model(config: RewardModelConfig, groups: Sequence[Group], context
         batch = [training[index] for index in plan[step]]
         pairs = sum(len(group.judged) for group in batch)
         sums = torch.zeros(4)
-        for part in group_batches(batch, config.micro_batch_tokens):
+        for part in group_batches(batch, config.micro_batch_tokens, packed=trunk.packs(NAME)):
             first, second, target = judged_rewards(trunk, part, context.tokenizer.pad_id)
             weight = torch.where(target == 0.5, config.tie_weight, 1.0)
             loss = weight * losses.bradley_terry(first - second, target, smoothing=config.label_smoothing)
