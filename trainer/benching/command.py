@@ -73,13 +73,13 @@ def bench_training(settings: Settings, arguments: list[str]) -> int:
         raise BadConfiguration("A bench needs at least two steps and one repetition.")
     model = ensure_base_model(settings)
     material = prepare(settings, model, load_tokenizer(model), asked.pairs, asked.steps)
-    found = {kind: measure(entries(kind, material, asked), asked.repetitions) for kind in kinds}
+    about = {name: str(value) for name, value in vars(asked).items()}
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
     asked.output.parent.mkdir(parents=True, exist_ok=True)
-    asked.output.write_text(
-        json.dumps({"asked": {k: str(v) for k, v in vars(asked).items()}, "found": found}, indent=1)
-    )
     for kind in kinds:
-        print(f"\n{kind}\n{table(kind, found[kind])}")  # noqa: T201  # a bench prints
+        found[kind] = measure(entries(kind, material, asked), asked.repetitions)
+        asked.output.write_text(json.dumps({"asked": about, "found": found}, indent=1) + "\n")
+        print(f"\n{kind}\n{table(kind, found[kind])}", flush=True)  # noqa: T201  # a bench prints
     print(f"\nAll figures: {asked.output}")  # noqa: T201  # a bench prints
     return 0
 
