@@ -14,6 +14,7 @@ COMMANDS = {
     "serve": ("trainer.serving.serve", "serve", "the policy server"),
     "base-model": ("trainer.base_model", "print_base_model", "prepare the base model and print its directory"),
     "bench-generate": ("trainer.bench", "bench_generate", "tokens per second, ours and transformers'"),
+    "bench-training": ("trainer.benching.command", "bench_training", "speed and memory beside TRL and transformers"),
     "resample": ("trainer.resample", "resample", "more answers of several policies to an evaluation's prompts"),
     "work": ("trainer.worker", "work", "the worker: claims rounds and trains"),
     "run": ("trainer.worker", "run", "one round in this process (the worker starts it)"),

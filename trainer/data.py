@@ -1,7 +1,7 @@
 """From rows to tensors: tokenised pairs by prompt, padded micro-batches under a token budget, PPO's prompt cursor.
 
-Left out on purpose: sequence packing (length-sorted micro-batches waste under a tenth), left padding (a prompt is
-followed directly by its answer, so position = index and causal attention alone is right).
+Left out on purpose: left padding (a prompt is followed directly by its answer, so position = index and causal
+attention alone is right).
 """
 
 import random
@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from trainer.packing import Packed, Sequences, pack, sharing
 
 
 class Encodes(Protocol):
@@ -115,18 +117,23 @@ class Batch:
     places: Tensor  # (B, R) position whose hidden state predicts answer token r: one BEFORE the token itself
     targets: Tensor  # (B, R) the answer's tokens
     mask: Tensor  # (B, R) True where the answer has a token
+    packed: Packed  # the same tokens without padding
 
     def at_answer(self, hidden: Tensor) -> Tensor:
-        """(B, T, d) → (B, R, d): the states from which each answer token was predicted."""
+        """(B, T, d) or packed (M, d) → (B, R, d): the states from which each answer token was predicted."""
+        if hidden.dim() == 2:
+            return hidden[self.packed.answers]
         return torch.gather(hidden, 1, self.places[:, :, None].expand(-1, -1, hidden.shape[2]))
 
     def at_end(self, hidden: Tensor) -> Tensor:
-        """(B, T, d) → (B, 1, d): the state at the last real token, where the reward is read."""
+        """(B, T, d) or packed (M, d) → (B, 1, d): the state at the last real token, where the reward is read."""
+        if hidden.dim() == 2:
+            return hidden[self.packed.ends]
         last = (self.lengths - 1)[:, None, None].expand(-1, 1, hidden.shape[2])
         return torch.gather(hidden, 1, last)
 
 
-def pad(sequences: Sequence[tuple[list[int], list[int]]], pad_id: int, device: torch.device | str = "cpu") -> Batch:
+def pad(sequences: Sequences, pad_id: int, device: torch.device | str = "cpu") -> Batch:
     """(prompt, answer) token lists as one Batch. Every answer has at least one token."""
     lengths = [len(prompt) + len(answer) for prompt, answer in sequences]
     width = max(lengths)
@@ -142,7 +149,12 @@ def pad(sequences: Sequence[tuple[list[int], list[int]]], pad_id: int, device: t
     mask = steps < spans[:, None]
     places = torch.where(mask, starts[:, None] - 1 + steps, 0)
     return Batch(
-        ids.to(device), torch.tensor(lengths).to(device), places.to(device), targets.to(device), mask.to(device)
+        ids.to(device),
+        torch.tensor(lengths).to(device),
+        places.to(device),
+        targets.to(device),
+        mask.to(device),
+        pack(sequences, device),
     )
 
 
@@ -155,6 +167,27 @@ def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
             cuts[-1].append(index)
         else:
             cuts.append([index])
+    return cuts
+
+
+def token_batches(sequences: Sequences, budget: int, *, packed: bool) -> list[list[int]]:
+    """Indices of sequences for passes of at most `budget` tokens (a single longer sequence goes alone).
+
+    Packed, answers to one prompt stay together and its tokens count once; else padding counts (`micro_batches`).
+    """
+    lengths = [len(prompt) + len(answer) for prompt, answer in sequences]
+    if not packed:
+        return micro_batches(lengths, budget)
+    together = sorted(sharing(sequences).values(), key=lambda rows: (-max(lengths[row] for row in rows), rows))
+    cuts: list[list[int]] = []
+    used, before = 0, None
+    for prompt, row in ((rows[0], row) for rows in together for row in rows):
+        cost = len(sequences[row][1]) if prompt == before else lengths[row]
+        if not cuts or used + cost > budget:
+            cuts.append([])
+            used, cost = 0, lengths[row]
+        cuts[-1].append(row)
+        used, before = used + cost, prompt
     return cuts
 
 
@@ -181,16 +214,20 @@ def next_prompts(prompts: Sequence[Prompt], cursor: int, count: int, seed: int) 
     return picked
 
 
-def group_batches(groups: Sequence[Group], budget: int) -> list[list[Group]]:
-    """Whole groups, longest first, cut so that answers × longest sequence ≤ `budget` tokens."""
+def group_batches(groups: Sequence[Group], budget: int, *, packed: bool = False) -> list[list[Group]]:
+    """Whole groups, longest first, cut so that a pass has at most `budget` tokens: packed without padding and with
+
+    each prompt once, else answers × longest sequence.
+    """
     longest = [len(g.prompt) + max(map(len, g.answers)) for g in groups]
     cuts: list[list[Group]] = []
-    rows = width = 0
+    rows = width = used = 0
     for index in sorted(range(len(groups)), key=lambda i: (-longest[i], groups[i].prompt_id)):
         group = groups[index]
-        if not cuts or (rows + len(group.answers)) * width > budget:
+        tokens = len(group.prompt) + sum(map(len, group.answers))
+        if not cuts or (used + tokens if packed else (rows + len(group.answers)) * width) > budget:
             cuts.append([])
-            rows, width = 0, longest[index]
+            rows, width, used = 0, longest[index], 0
         cuts[-1].append(group)
-        rows += len(group.answers)
+        rows, used = rows + len(group.answers), used + tokens
     return cuts

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from app.core.recipes import PpoConfig
 from trainer.context import Context, RecipeError
-from trainer.data import Batch, Prompt, micro_batches, pad, shuffled
+from trainer.data import Batch, Prompt, pad, shuffled, token_batches
 from trainer.recipes.reward_model import NAME as REWARD
 from trainer.recipes.reward_model import Normalisation
 from trainer.rollout import Rollout, sample
@@ -64,11 +64,11 @@ def minibatches(config: PpoConfig, count: int, *seed: int) -> list[list[int]]:
 def cut(
     context: Context, sequences: list[tuple[list[int], list[int]]], rows: list[int], budget: int
 ) -> list[tuple[list[int], Batch]]:
-    """Length-sorted micro-batches of some sequences, with the row number of each."""
-    lengths = [len(prompt) + len(answer) for prompt, answer in sequences]
+    """Micro-batches of some sequences, with the row number of each."""
+    packed = context.trunk.packs(POLICY)
     return [
         ([rows[i] for i in part], pad([sequences[i] for i in part], context.tokenizer.pad_id, context.trunk.device))
-        for part in micro_batches(lengths, budget)
+        for part in token_batches(sequences, budget, packed=packed)
     ]
 
 
@@ -100,21 +100,21 @@ def judge(
             mask[rows, :width] = batch.mask
             for adapter, target in ((POLICY, old), (None, reference)):
                 with trunk.use(adapter):
-                    states = batch.at_answer(trunk.hidden(batch.ids))
+                    states = batch.at_answer(trunk.read(batch))
                 target[rows, :width], uncertainty = trunk.token_logprobs(
                     states, batch.targets, batch.mask, config.temperature
                 )
                 if adapter == POLICY:
                     entropy[rows, :width] = uncertainty
             with trunk.use(REWARD):
-                hidden = trunk.hidden(batch.ids)
+                hidden = trunk.read(batch)
             scores[rows] = normalisation.of(trunk.head(REWARD)(batch.at_end(hidden))[:, 0])
             states = batch.at_answer(hidden).float()
             if features is not None:
                 features[rows, :width] = states
             else:
                 with trunk.use(VALUE):
-                    states = batch.at_answer(trunk.hidden(batch.ids))
+                    states = batch.at_answer(trunk.read(batch))
             values[rows, :width] = torch.where(batch.mask, trunk.head(VALUE)(states), 0)
     for row, logprobs in enumerate(rollout.logprobs):
         sampled[row, : len(logprobs)] = torch.tensor(logprobs)

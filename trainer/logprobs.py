@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK_NUMBERS = 16_000_000
-"""Logits held at once (rows × vocabulary): 64 MB in fp32."""
+CHUNK_NUMBERS = 8_000_000
+"""Logits held at once (rows × vocabulary): 32 MB in fp32."""
 
 
 def masked_logprobs(
@@ -37,15 +37,16 @@ class _Logprobs(torch.autograd.Function):
         slopes = torch.empty(hidden.shape if keep else (0,), dtype=torch.float32, device=hidden.device)
         for start in range(0, len(hidden), rows):
             part = slice(start, start + rows)
-            logits = torch.nn.functional.linear(hidden[part], weight, bias).float().div_(temperature)
-            total = logits.logsumexp(-1)
+            logits = torch.nn.functional.linear(hidden[part], weight, bias).float()
+            logits = logits.sub_(logits.amax(-1, keepdim=True)).div_(temperature)
             chosen = logits.gather(-1, targets[part, None]).squeeze(-1)
-            probabilities = (logits - total[:, None]).exp_()
-            logprobs[part] = chosen - total
-            entropy[part] = total - torch.linalg.vecdot(probabilities, logits)
+            likely = logits.exp()  # at most 1, not yet divided by their sum
+            total = likely.sum(-1)
+            logprobs[part] = chosen - total.log()
+            entropy[part] = total.log() - torch.linalg.vecdot(likely, logits) / total
             if keep:
-                mean = probabilities.to(weight.dtype) @ weight
-                slopes[part] = (weight[targets[part]].float() - mean.float()) / temperature
+                mean = (likely.to(weight.dtype) @ weight).float() / total[:, None]
+                slopes[part] = (weight[targets[part]].float() - mean) / temperature
         ctx.save_for_backward(slopes)
         ctx.dtype = hidden.dtype
         ctx.mark_non_differentiable(entropy)

@@ -1,12 +1,15 @@
 """LoRA adapters (Hu et al. 2021): their weights in memory and in files, and linear layers that compute with them."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from transformers.pytorch_utils import Conv1D
 
 from app.core.errors import AppError
@@ -16,6 +19,24 @@ class BadAdapter(AppError):
     """The weights of this adapter do not fit the model."""
 
     words = "The weights of this adapter do not fit the model."
+
+
+class _Steps:
+    """Optimiser steps of this process so far: a fused step changes weights without changing their `_version`."""
+
+    count = 0
+
+
+def _count(*_: Any) -> None:
+    _Steps.count += 1
+
+
+register_optimizer_step_post_hook(_count)
+
+
+def state_of(weights: Sequence[Tensor]) -> tuple[int, int]:
+    """A pair that differs from every earlier one when any of these tensors has been changed in place since."""
+    return _Steps.count, sum(weight._version for weight in weights)
 
 
 class Selection:
@@ -59,7 +80,7 @@ class LoraLinear(nn.Module):
         self.a: dict[str, nn.Parameter] = {}
         self.b: dict[str, nn.Parameter] = {}
         self.scale: dict[str, float] = {}
-        self._cast: dict[str, tuple[int, int, Tensor, Tensor]] = {}
+        self._cast: dict[str, tuple[tuple[int, int], Tensor, Tensor]] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         out = linear(self.base, x)
@@ -77,10 +98,10 @@ class LoraLinear(nn.Module):
             return a, b
         if torch.is_grad_enabled():
             return a.to(dtype), b.to(dtype)
-        kept = self._cast.get(name)
-        if kept is None or kept[:2] != (a._version, b._version) or kept[2].dtype != dtype:
-            kept = self._cast[name] = (a._version, b._version, a.detach().to(dtype), b.detach().to(dtype))
-        return kept[2:]
+        kept, state = self._cast.get(name), state_of([a, b])
+        if kept is None or kept[0] != state or kept[1].dtype != dtype:
+            kept = self._cast[name] = (state, a.detach().to(dtype), b.detach().to(dtype))
+        return kept[1:]
 
     def attach(self, name: str, a: Tensor, b: Tensor, scale: float) -> None:
         """Put an adapter's tensors on this layer, replacing one of the same name."""
@@ -108,3 +129,100 @@ def read_adapter(directory: Path) -> Adapter:
         if type(error).__name__ != "SafetensorError":
             raise
         raise BadAdapter(f"The adapter in {directory} cannot be read: {error}") from error
+
+
+class LoraGroup:
+    """LoRA layers with the same input, computed as one: their weights become views of one matrix."""
+
+    def __init__(self, layers: Sequence[LoraLinear]) -> None:
+        self.layers = layers
+        self.selection = layers[0].selection
+        bases = [cast(nn.Linear, layer.base) for layer in layers]
+        self.weight = bases[0].weight.detach()
+        biases = [base.bias for base in bases if base.bias is not None]
+        self.bias = torch.cat([bias.detach() for bias in biases]) if biases else None
+        self._kept: dict[str, tuple[tuple[int, int], Tensor, Tensor]] = {}
+        if len(layers) > 1:
+            self.weight = torch.cat([base.weight.detach() for base in bases])
+            for base, view in zip(bases, torch.split(self.weight, [layer.outputs for layer in layers]), strict=True):
+                base.weight = nn.Parameter(view, requires_grad=False)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(N, in) → (N, Σ out)."""
+        name = self.selection.name
+        if name is None or name not in self.layers[0].scale:
+            return product(x, self.weight, self.bias)
+        masters = self._masters(name)
+        a, b = self._both(name, masters, x.dtype)
+        made: Tensor = _Lora.apply(x, self.weight, self.bias, a, b, self.layers[0].scale[name], *masters)  # type: ignore[no-untyped-call]
+        return made
+
+    def columns(self, x: Tensor) -> Tensor:
+        """The same for columns, (in, R) → (Σ out, R), without gradients."""
+        out = torch.mm(self.weight, x) if self.bias is None else torch.addmm(self.bias[:, None], self.weight, x)
+        name = self.selection.name
+        if name is None or name not in self.layers[0].scale:
+            return out
+        a, b = self._both(name, self._masters(name), x.dtype)
+        return out.addmm_(b, torch.mm(a, x))
+
+    def forget(self, name: str) -> None:
+        """Free what is kept of an adapter."""
+        self._kept.pop(name, None)
+
+    def _masters(self, name: str) -> list[nn.Parameter]:
+        return [matrix[name] for layer in self.layers for matrix in (layer.a, layer.b)]
+
+    def _both(self, name: str, masters: list[nn.Parameter], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """A of all layers stacked (Σ r, in), and scale · B on a diagonal of blocks (Σ out, Σ r); made anew when
+
+        the masters changed."""
+        kept, state = self._kept.get(name), state_of(masters)
+        if kept is not None and kept[0] == state and kept[1].dtype == dtype:
+            return kept[1:]
+        with torch.no_grad():
+            a = torch.cat([master.to(dtype) for master in masters[::2]])
+            b = torch.block_diag(  # type: ignore[no-untyped-call]
+                *(master * self.layers[0].scale[name] for master in masters[1::2])
+            ).to(dtype)
+        self._kept[name] = (state, a, b)
+        return a, b
+
+
+class _Lora(torch.autograd.Function):
+    """x Wᵀ + (x Aᵀ) Bᵀ, with gradients for x and the fp32 masters of A and B; W is frozen."""
+
+    @staticmethod
+    def forward(  # noqa: PLR0917  # the signature is autograd's
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        a: Tensor,
+        b: Tensor,
+        scale: float,
+        *masters: Tensor,
+    ) -> Tensor:
+        low = product(x, a, None)
+        out = product(x, weight, bias)
+        ctx.save_for_backward(x, low, weight, a, b)
+        ctx.scale, ctx.shapes = scale, [tuple(master.shape) for master in masters]
+        return out.addmm_(low, b.t())
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, low, weight, a, b = ctx.saved_tensors
+        pulled = grad @ b
+        to_a, to_b = (pulled.t() @ x).float(), (grad.t() @ low).float().mul_(ctx.scale)
+        made: list[Tensor | None] = []
+        rank = out = 0
+        for (r, _), (outputs, _) in zip(ctx.shapes[::2], ctx.shapes[1::2], strict=True):
+            made += [to_a[rank : rank + r], to_b[out : out + outputs, rank : rank + r]]
+            rank, out = rank + r, out + outputs
+        to_x = (grad @ weight).addmm_(pulled, a) if ctx.needs_input_grad[0] else None
+        return to_x, None, None, None, None, None, *made
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x Wᵀ + bias for (N, in)."""
+    return torch.nn.functional.linear(x, weight, bias)

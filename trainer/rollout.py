@@ -12,13 +12,18 @@ import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache
 
+from trainer.llama import Llama
 from trainer.modeling import Trunk
+from trainer.packing import causal
 from trainer.sampling import choose, uniform
 
 PREFILL_TOKENS = 4096
 """Most padded prompt tokens in one forward pass."""
-GROWTH = 64
+GROWTH = 32
 """The cache's length grows in steps of this many tokens."""
+
+Stored = list[tuple[Tensor, Tensor]]
+"""Keys and values of one prompt in every layer, (heads, length, size) each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +81,13 @@ class RowCache(Cache):  # type: ignore[misc]  # transformers ships no types
         """(rows,) position that the next token of each row takes."""
         self.longest = 0
 
-    def reserve(self, rows: int, length: int, like: DynamicCache) -> None:
-        """Make room for that many rows of that many tokens; what is stored stays."""
-        if not self.keys:
-            self.keys = [layer.keys[:0] for layer in like.layers]
-            self.values = [layer.values[:0] for layer in like.layers]
+    def reserve(self, rows: int, length: int, like: Stored | None = None) -> None:
+        """Make room for so many rows of so many tokens; what is stored stays. `like` tells the shape at first."""
+        if like is not None and not self.keys:
+            self.keys, self.values = (
+                [tensor.new_zeros(0, tensor.shape[0], 0, tensor.shape[2]) for tensor in tensors]
+                for tensors in zip(*like, strict=True)
+            )
         have_rows, _, have_length, _ = self.keys[0].shape
         if rows <= have_rows and length <= have_length:
             return
@@ -93,11 +100,15 @@ class RowCache(Cache):  # type: ignore[misc]  # transformers ships no types
                 new[:have_rows, :, :have_length] = old[:, :, :length]
                 tensors[index] = new
 
-    def fill(self, row: int, like: DynamicCache, index: int, length: int) -> None:
+    def span(self, longest: int) -> int:
+        """How much of the length a step reads: whole steps of growth, so that nothing is copied to be read."""
+        return min(self.keys[0].shape[2], -(-longest // GROWTH) * GROWTH)
+
+    def fill(self, row: int, stored: Stored) -> None:
         """Copy one prefilled prompt to a row."""
-        for layer, (key, value) in enumerate(zip(self.keys, self.values, strict=True)):
-            key[row, :, :length] = like.layers[layer].keys[index, :, :length]
-            value[row, :, :length] = like.layers[layer].values[index, :, :length]
+        for key, value, (from_key, from_value) in zip(self.keys, self.values, stored, strict=True):
+            key[row, :, : from_key.shape[1]] = from_key
+            value[row, :, : from_value.shape[1]] = from_value
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy a row to another place."""
@@ -158,19 +169,16 @@ class DecodeBatch:
 
     @torch.no_grad()
     def _prefill(self, requests: list[Request]) -> list[Row]:
-        lengths = [len(request.prompt) for request in requests]
-        width = max(lengths)
-        ids = torch.tensor([[*r.prompt] + [0] * (width - len(r.prompt)) for r in requests], device=self.trunk.device)
-        stored = DynamicCache()
+        prompts = [request.prompt for request in requests]
         with self.trunk.use(self.adapter):
-            out = self.trunk.model.base_model(input_ids=ids, past_key_values=stored, use_cache=True)
-        last = out.last_hidden_state[range(len(requests)), [length - 1 for length in lengths]]
+            own = self.trunk.own
+            last, stored = _read_module(self.trunk, prompts) if own is None else _read_own(own, prompts)
         logits = self.trunk.logits(last)
         started = [Row(r, r.first + i) for r in requests for i in range(r.n)]
         source = [index for index, r in enumerate(requests) for _ in range(r.n)]
-        self.cache.reserve(len(self.rows) + len(started), self._room(started), stored)
+        self.cache.reserve(len(self.rows) + len(started), self._room(started), stored[0])
         for row, index in zip(started, source, strict=True):
-            self.cache.fill(len(self.rows), stored, index, lengths[index])
+            self.cache.fill(len(self.rows), stored[index])
             self.rows.append(row)
         self._extend(started, logits[source])
         return started
@@ -184,18 +192,24 @@ class DecodeBatch:
         device = self.trunk.device
         places = torch.tensor([row.length - 1 for row in rows], device=device)
         longest = max(row.length for row in rows)
-        mask = torch.zeros(len(rows), 1, 1, longest, dtype=self.trunk.dtype, device=device)
-        mask.masked_fill_(torch.arange(longest, device=device) > places[:, None, None, None], float("-inf"))
+        self.cache.reserve(len(rows), longest)
+        seen = self.cache.span(longest) if self.trunk.packs(self.adapter) else longest
+        mask = torch.zeros(len(rows), 1, 1, seen, dtype=self.trunk.dtype, device=device)
+        mask.masked_fill_(torch.arange(seen, device=device) > places[:, None, None, None], float("-inf"))
         self.cache.places, self.cache.longest = places, longest
+        ids = torch.tensor([row.token_ids[-1] for row in rows], device=device)
         with self.trunk.use(self.adapter):
-            out = self.trunk.model.base_model(
-                input_ids=torch.tensor([row.token_ids[-1:] for row in rows], device=device),
-                position_ids=places[:, None],
-                attention_mask=mask,
-                past_key_values=self.cache,
-                use_cache=True,
-            )
-        self._extend(rows, self.trunk.logits(out.last_hidden_state[:, -1]))
+            if (own := self.trunk.own) is not None:
+                hidden = own.step(ids, places, mask[:, 0], self.cache.keys, self.cache.values)
+            else:
+                hidden = self.trunk.model.base_model(
+                    input_ids=ids[:, None],
+                    position_ids=places[:, None],
+                    attention_mask=mask,
+                    past_key_values=self.cache,
+                    use_cache=True,
+                ).last_hidden_state[:, -1]
+        self._extend(rows, self.trunk.logits(hidden))
         return rows
 
     def drop(self, rows: Sequence[Row]) -> None:
@@ -208,7 +222,7 @@ class DecodeBatch:
             if index < len(self.rows):
                 self.cache.move(len(self.rows), index, last.length)
                 self.rows[index] = last
-        if not self.rows and self.cache.keys and self.cache.keys[0].shape[2] > 16 * GROWTH:
+        if not self.rows and self.cache.keys and self.cache.keys[0].shape[2] > 32 * GROWTH:
             self.cache = RowCache(self.max_rows)
 
     def _extend(self, rows: list[Row], logits: Tensor) -> None:
@@ -228,9 +242,30 @@ class DecodeBatch:
         self.drop([row for row in rows if row.finish])
 
     def _room(self, started: list[Row]) -> int:
-        """Tokens that the longest row may come to hold."""
+        """Tokens that the longest row holds with its next one."""
         rows = [*self.rows, *started]
-        return min(self.trunk.max_length, max(len(r.request.prompt) + r.request.max_tokens for r in rows))
+        return max(row.length for row in rows) + 1
+
+
+def _read_own(own: Llama, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, list[Stored]]:
+    """Last hidden states (P, d) of prompts, and per prompt what its tokens leave in the cache."""
+    lengths = [len(prompt) for prompt in prompts]
+    ids = torch.tensor([token for prompt in prompts for token in prompt], device=own.embedding.device)
+    layers: Stored = []
+    ends = torch.tensor(lengths, device=ids.device).cumsum(0) - 1
+    last = own.run(ids, *causal(lengths, ids.device), needed=ends, stored=layers)
+    parts = [(torch.split(keys, lengths, 1), torch.split(values, lengths, 1)) for keys, values in layers]
+    return last, [[(keys[i], values[i]) for keys, values in parts] for i in range(len(prompts))]
+
+
+def _read_module(trunk: Trunk, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, list[Stored]]:
+    """The same by transformers' module, padded."""
+    lengths = [len(prompt) for prompt in prompts]
+    ids = torch.tensor([[*p] + [0] * (max(lengths) - len(p)) for p in prompts], device=trunk.device)
+    cache = DynamicCache()
+    out = trunk.model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)
+    last = out.last_hidden_state[range(len(prompts)), [length - 1 for length in lengths]]
+    return last, [[(x.keys[i, :, :n], x.values[i, :, :n]) for x in cache.layers] for i, n in enumerate(lengths)]
 
 
 def sample(

@@ -3,17 +3,15 @@
 Left out on purpose: keeping (B, T, V) logits; the trunk computes log-probs in chunks of answer positions only.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from trainer.data import Batch, micro_batches, pad
+from trainer.data import Batch, pad, token_batches
 from trainer.modeling import Trunk
-
-Sequences = Sequence[tuple[list[int], list[int]]]
-"""(prompt, answer) token lists."""
+from trainer.packing import Sequences
 
 
 @dataclass(frozen=True)
@@ -27,12 +25,18 @@ class Reading:
 
 @torch.no_grad()
 def in_micro_batches(
-    sequences: Sequences, pad_id: int, budget: int, device: torch.device, read: Callable[[Batch, list[int]], None]
+    trunk: Trunk,
+    adapter: str | None,
+    sequences: Sequences,
+    *,
+    pad_id: int,
+    budget: int,
+    read: Callable[[Batch, list[int]], None],
 ) -> None:
-    """Call `read(batch, rows)` for every micro-batch of all sequences."""
-    lengths = [len(prompt) + len(answer) for prompt, answer in sequences]
-    for rows in micro_batches(lengths, budget):
-        read(pad([sequences[row] for row in rows], pad_id, device), rows)
+    """Call `read(batch, rows)` under an adapter for every micro-batch of all sequences."""
+    with trunk.use(adapter):
+        for rows in token_batches(sequences, budget, packed=trunk.packs(adapter)):
+            read(pad([sequences[row] for row in rows], pad_id, trunk.device), rows)
 
 
 def answer_logprobs(
@@ -44,13 +48,12 @@ def answer_logprobs(
     made = Reading(empty, empty.clone(), empty.bool())
 
     def read(batch: Batch, rows: list[int]) -> None:
-        with trunk.use(adapter):
-            hidden = batch.at_answer(trunk.hidden(batch.ids))
+        hidden = batch.at_answer(trunk.read(batch))
         logprobs, entropy = trunk.token_logprobs(hidden, batch.targets, batch.mask, temperature)
         width = batch.mask.shape[1]
         made.values[rows, :width], made.entropy[rows, :width], made.mask[rows, :width] = logprobs, entropy, batch.mask
 
-    in_micro_batches(sequences, pad_id, budget, trunk.device, read)
+    in_micro_batches(trunk, adapter, sequences, pad_id=pad_id, budget=budget, read=read)
     return made
 
 
@@ -59,10 +62,9 @@ def end_states(trunk: Trunk, adapter: str | None, sequences: Sequences, *, pad_i
     made = torch.zeros(len(sequences), trunk.width)
 
     def read(batch: Batch, rows: list[int]) -> None:
-        with trunk.use(adapter):
-            made[rows] = batch.at_end(trunk.hidden(batch.ids))[:, 0].float().cpu()
+        made[rows] = trunk.read_ends(batch)[:, 0].float().cpu()
 
-    in_micro_batches(sequences, pad_id, budget, trunk.device, read)
+    in_micro_batches(trunk, adapter, sequences, pad_id=pad_id, budget=budget, read=read)
     return made
 
 
@@ -71,8 +73,7 @@ def rewards(trunk: Trunk, name: str, sequences: Sequences, *, pad_id: int, budge
     made = torch.zeros(len(sequences))
 
     def read(batch: Batch, rows: list[int]) -> None:
-        with trunk.use(name):
-            made[rows] = trunk.head(name)(batch.at_end(trunk.hidden(batch.ids)))[:, 0].cpu()
+        made[rows] = trunk.head(name)(trunk.read_ends(batch))[:, 0].cpu()
 
-    in_micro_batches(sequences, pad_id, budget, trunk.device, read)
+    in_micro_batches(trunk, name, sequences, pad_id=pad_id, budget=budget, read=read)
     return made

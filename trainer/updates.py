@@ -33,7 +33,7 @@ def learn(
             ):
                 width = batch.mask.shape[1]
                 with trunk.use(POLICY):
-                    states = batch.at_answer(trunk.hidden(batch.ids))
+                    states = batch.at_answer(trunk.read(batch))
                 new, _ = trunk.token_logprobs(states, batch.targets, batch.mask, config.temperature)
                 old, credit = experience.old[places, :width], advantages[places, :width]
                 made = losses.policy_loss(new, old, credit, batch.mask, clip=config.clip_ratio, total=total)
@@ -71,7 +71,7 @@ def read_values(context: Context, experience: Experience, rows: list[int], batch
         values: Tensor = head(experience.features[rows, :width])
         return values
     with context.trunk.use(VALUE):
-        own: Tensor = head(batch.at_answer(context.trunk.hidden(batch.ids)))
+        own: Tensor = head(batch.at_answer(context.trunk.read(batch)))
         return own
 
 

@@ -1,4 +1,4 @@
-"""`palate bench labeling` and `palate bench peers`, beside `palate bench loop`."""
+"""`palate bench labeling`, `peers` and `training`, beside `palate bench loop`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,12 +7,14 @@ import typer
 
 from app.bench.labeling import Load, report, run, store
 from app.bench.peers.command import peers
+from app.bench.training import training
 from app.core.settings import ROOT
 from app.simulation.commands import bench
 
 commands = typer.Typer()
 commands.add_typer(bench, name="bench")
 bench.command()(peers)
+bench.command()(training)
 
 
 @bench.command()

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -111,17 +112,18 @@ def test_finish_is_stop_with_the_end_token_kept_or_length(
 def test_samples_of_a_prompt_share_its_prefill(
     trunk: Trunk, tokenizer: Tokenizer, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[int, ...]] = []
-    forward = trunk.model.base_model.forward
+    assert trunk.llama is not None
+    seen: list[int] = []
+    run = trunk.llama.run
 
-    def watched(*args: object, input_ids: Tensor, **options: object) -> object:
-        seen.append(tuple(input_ids.shape))
-        return forward(*args, input_ids=input_ids, **options)
+    def watched(ids: Tensor, *rest: Any, **options: Any) -> Tensor:
+        seen.append(len(ids))
+        return run(ids, *rest, **options)
 
-    monkeypatch.setattr(trunk.model.base_model, "forward", watched)
+    monkeypatch.setattr(trunk.llama, "run", watched)
     batch = DecodeBatch(trunk, eos_id=tokenizer.eos_id)
     batch.admit([Request(prompt=prompts[1], n=6)])
-    assert seen == [(1, len(prompts[1]))]
+    assert seen == [len(prompts[1])]
 
 
 def test_prompts_that_do_not_fit_are_refused(trunk: Trunk) -> None:

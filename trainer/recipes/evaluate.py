@@ -12,10 +12,11 @@ from trainer import losses
 from trainer.context import Context, RecipeError
 from trainer.data import Prompt
 from trainer.evaluate import repetition, win_rate
+from trainer.packing import Sequences
 from trainer.recipes.reward_model import NAME as REWARD
 from trainer.recipes.reward_model import Normalisation
 from trainer.rollout import sample
-from trainer.scoring import Sequences, answer_logprobs, rewards
+from trainer.scoring import answer_logprobs, rewards
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def fit_reward_model(config: RewardModelConfig, groups: Sequence[Group], context
         batch = [training[index] for index in plan[step]]
         pairs = sum(len(group.judged) for group in batch)
         sums = torch.zeros(4)
-        for part in group_batches(batch, config.micro_batch_tokens):
+        for part in group_batches(batch, config.micro_batch_tokens, packed=trunk.packs(NAME)):
             first, second, target = judged_rewards(trunk, part, context.tokenizer.pad_id)
             weight = torch.where(target == 0.5, config.tie_weight, 1.0)
             loss = weight * losses.bradley_terry(first - second, target, smoothing=config.label_smoothing)
@@ -125,7 +125,7 @@ def judged_rewards(trunk: Trunk, groups: Sequence[Group], pad_id: int) -> tuple[
     """Rewards of first and second, and targets, of every judgement; each answer goes through the trunk once."""
     batch = pad([sequence for group in groups for sequence in group.sequences], pad_id, trunk.device)
     with trunk.use(NAME):
-        scores = trunk.head(NAME)(batch.at_end(trunk.hidden(batch.ids)))[:, 0]
+        scores = trunk.head(NAME)(trunk.read_ends(batch))[:, 0]
     first, second, target = pair_rows(groups)
     return scores[first], scores[second], torch.tensor(target, device=scores.device)
 
