@@ -299,6 +299,12 @@ def test_without_a_script(browser: Browser, server: Server, project: Project, an
     page.press('[name="password"]', "Enter")
     page.click("text=Get the replies")
     expect(page.locator(".replies .pane")).to_have_count(2)
+    held = select(func.count()).where(Assignment.outcome.is_(None), Assignment.lease_until > func.clock_timestamp())
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#flash")).to_contain_text("Your task went back to the pile")
+    db.rollback()
+    assert db.scalars(held).one() == 0
+    page.goto(f"{server.url}/projects/{project.slug}/label")
     page.click('#answer .cell[value="b2"]')
     page.fill("#message", "And then?")
     page.click("#say button")

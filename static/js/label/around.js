@@ -17,6 +17,7 @@ export function toast(words) {
   const box = document.createElement("div");
   box.className = "toast";
   box.textContent = words;
+  if (dock.classList.contains("talk-dock") && !dock.hidden) box.style.setProperty("--dock", `${dock.offsetHeight}px`); // not over the composer
   document.getElementById("main").append(box);
   tell(words);
   clearTimeout(gone);

@@ -27,7 +27,7 @@ export function open(task) {
 document.addEventListener("selectionchange", () => {
   const marks = partsOf();
   if (!marks?.text || !isIn(marks.text)) return;
-  hold();
+  hold(marks.text);
   tellHeld(marks);
 });
 
@@ -36,9 +36,13 @@ function isIn(text) {
   return anchorNode === text && focusNode === text;
 }
 
-function hold() {
-  const { isCollapsed, anchorOffset, focusOffset } = document.getSelection();
-  held = isCollapsed ? null : [anchorOffset, focusOffset].sort((a, b) => a - b);
+// Without blanks at its ends: a double click selects the one behind a word on some systems.
+function hold({ data }) {
+  const { anchorOffset, focusOffset } = document.getSelection();
+  const [from, to] = [anchorOffset, focusOffset].sort((a, b) => a - b);
+  const passage = data.slice(from, to);
+  const start = from + passage.length - passage.trimStart().length;
+  held = passage.trim() ? [start, start + passage.trim().length] : null;
 }
 
 function tellHeld({ section, text }) {
@@ -84,7 +88,7 @@ export function click(target) {
 }
 
 function add(marks, label) {
-  if (isIn(marks.text)) hold();
+  if (isIn(marks.text)) hold(marks.text);
   if (!held) return gettext("Select a passage of the answer first.");
   const [start, end] = held;
   marks.spans.push({ start, end, label, comment: "" });
