@@ -306,6 +306,7 @@ def test_without_a_script(browser: Browser, server: Server, project: Project, an
     assert db.scalars(held).one() == 0
     page.goto(f"{server.url}/projects/{project.slug}/label")
     page.click('#answer .cell[value="b2"]')
+    page.wait_for_selector('#task[data-state="ready"]')
     page.fill("#message", "And then?")
     page.click("#say button")
     expect(page.locator(".replies .pane")).to_have_count(2)
