@@ -222,7 +222,9 @@ def test_an_answer_is_rewritten(ask: Ask, open_label: Open, db: Session) -> None
     page = open_label()
     shot(page, "edit")
     assert page.locator(".send kbd:visible").all_inner_texts() == ["Enter"]
+    place = page.locator(".send").bounding_box()
     press(page, "w")
+    assert page.locator(".send").bounding_box() == place, "a button that moved under the pointer would lose its click"
     assert page.locator(".send kbd:visible").all_inner_texts() == ["Ctrl+Enter"]
     page.keyboard.press("Control+End")
     page.keyboard.type(" **Really.**")

@@ -280,8 +280,8 @@ def test_asking_before_sending(prefer: Prefer, open_label: Open, graded: Project
     press(page, "Enter")
     press(page, "7", "Enter")
     today(page, 1)
-    assert page.locator(".send-now, .chosen").count() == 0
     awake(page)
+    assert page.locator(".send-now, .chosen").count() == 0
     page.click('.cell[data-choice="same"]')
     assert page.evaluate("document.activeElement.className").endswith("send-now")
     page.keyboard.press("Enter")
