@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from app.core.errors import InvalidInput, Problem
-from app.core.keys import CHOOSABLE, LAYOUTS, own_map, read_own
+from app.core.keys import COMMANDS, LAYOUTS, own_map, read_own
 from app.core.words import N_, gettext
 from app.web.words import languages, names
 
@@ -96,7 +96,7 @@ def language_choices() -> list[tuple[str, str]]:
 def own_keys(hands: Hands, sent: Mapping[str, str] | None = None) -> list[tuple[str, str, str]]:
     """Rows of the table of own keys: input, words, key. `sent` is a form that came back with mistakes."""
     keys = own_map(hands.own)
-    return [(OWN + c.name, c.said, (sent or {}).get(OWN + c.name, keys.get(c.name, ""))) for c in CHOOSABLE]
+    return [(OWN + c.name, c.said, (sent or {}).get(OWN + c.name, keys.get(c.name, ""))) for c in COMMANDS]
 
 
 def _read(kind: type[Part], values: Mapping[str, Any], problems: list[Problem]) -> Part:

@@ -29,7 +29,8 @@ from app.core.people import make_invite
 from app.core.records import Preference, Project, Protocol, Task
 from app.core.settings import ROOT, Settings
 from app.postgres import Cluster
-from app.simulation.annotator import Annotator, Character
+from app.simulation.annotator import Annotator
+from app.simulation.character import Character
 from app.simulation.tastes import concise
 
 WARM_UP = 3.0

@@ -2,7 +2,7 @@
 
 A further command is one row here and a function of the same name in static/js/label/page.js. Keys are written as
 browsers name them: "z", "Shift+Z", "?", "Space", "ArrowLeft". A digit is the key in that place, also on keyboards that
-need Shift for it; a letter is the character that is typed.
+need Shift for it; a letter is the character that is typed. Ctrl in "Ctrl+Enter" is ⌘ as well.
 """
 
 import re
@@ -18,7 +18,7 @@ Group = Literal["answer", "around", "reading", "palate"]
 
 @dataclass(frozen=True)
 class Command:
-    """Something a key does. `fixed`: an arrow or Enter, which the layout without single keys keeps."""
+    """Something a key does. `fixed`: an arrow, Enter or Esc, which the layout without single keys keeps."""
 
     name: str
     key: str
@@ -41,6 +41,7 @@ COMMANDS = (
     Command("up", "ArrowUp", N_("The question before"), "answer", fixed=True),
     Command("down", "ArrowDown", N_("The next question"), "answer", fixed=True),
     Command("send", "Enter", N_("Send"), "answer", fixed=True),
+    Command("finish", "Ctrl+Enter", N_("Send from within a text"), "answer", fixed=True),
     Command("back", "Backspace", N_("Take back the last place, clear a row"), "answer"),
     Command("undo", "z", N_("Undo, up to 50 back"), "around"),
     Command("note", "n", N_("Note"), "around"),
@@ -59,11 +60,10 @@ COMMANDS = (
     Command("guidelines", "g", N_("Guidelines"), "palate"),
     Command("history", "h", N_("My history"), "palate"),
     Command("keys", "?", N_("All keys"), "palate"),
+    Command("leave", "Escape", N_("Close, or leave a field"), "palate", fixed=True),
 )
 STANDARD = {command.name: command.key for command in COMMANDS}
 FIXED = {command.name: command.key for command in COMMANDS if command.fixed}
-CHOOSABLE = [command for command in COMMANDS if command.name != "send"]
-"""What the layout of one's own may change: all but Enter, with which browsers press what has the focus."""
 HOME_ROW = dict(zip("123456789", "asdfghjkl", strict=True))
 NUMBER_PAD = {"undo": "-", "bad": "*", "skip": "/"}
 LAYOUTS = [
@@ -71,7 +71,7 @@ LAYOUTS = [
     ("home", N_("Home row: A S D F G H J K L are 1 to 9, commands with Shift")),
     ("pad", N_("Number pad: digits, − undo, * both bad, / skip")),
     ("own", N_("Own")),
-    ("off", N_("Off: Tab, arrows and Enter only")),
+    ("off", N_("Off: Tab, arrows, Enter and Esc only")),
 ]
 SIGNS = {
     "ArrowLeft": "←",
@@ -80,11 +80,13 @@ SIGNS = {
     "ArrowDown": "↓",
     "Backspace": "⌫",
     "Delete": "⌦",
+    "Escape": "Esc",
     "-": "\N{MINUS SIGN}",
 }
-NAMED = {
-    name.lower(): name for name in ("Space", "Backspace", "Delete", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown")
-}
+ARROWS = ("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown")
+NAMED = {name.lower(): name for name in ("Space", "Enter", "Escape", "Backspace", "Delete", *ARROWS)}
+CHORDS = {name.lower(): name for name in ("Ctrl+Enter", "Shift+Enter", "Alt+Enter")}
+"""Keys that work while somebody writes: those of the command "finish", and of no other."""
 SHIFTED = re.compile(r"shift\+\s*([a-z])", re.IGNORECASE)
 
 
@@ -130,9 +132,9 @@ def key_map(preferences: Mapping[str, Any]) -> KeyMap:
 
 def own_map(chosen: Mapping[str, str]) -> dict[str, str]:
     """The keys of somebody's own layout. A command that came later has its standard key, unless that is taken."""
-    keys = {command.name: key for command in CHOOSABLE if (key := chosen.get(command.name))}
-    later = {c.name: c.key for c in CHOOSABLE if c.name not in chosen and c.key not in keys.values()}
-    return {**keys, **later, "send": STANDARD["send"]}
+    keys = {command.name: key for command in COMMANDS if (key := chosen.get(command.name))}
+    later = {c.name: c.key for c in COMMANDS if c.name not in chosen and c.key not in keys.values()}
+    return {**keys, **later}
 
 
 def read_own(given: Mapping[str, str]) -> dict[str, str]:
@@ -140,15 +142,16 @@ def read_own(given: Mapping[str, str]) -> dict[str, str]:
     chosen: dict[str, str] = {}
     problems: list[Problem] = []
     words = {command.name: command.said for command in COMMANDS}
-    for command in CHOOSABLE:
-        key = _key(given.get(command.name, ""))
+    for command in COMMANDS:
+        chords = command.name == "finish"
+        key = (_chord if chords else _key)(given.get(command.name, ""))
         other = next((name for name, its in chosen.items() if key and its == key), None)
-        if key is None:
+        if key is None and chords:
+            problems.append(Problem(command.name, gettext("One of %(names)s.", names=", ".join(CHORDS.values()))))
+        elif key is None:
+            named = ", ".join(NAMED.values())
             problems.append(
-                Problem(
-                    command.name,
-                    gettext("One character, Shift+ and a letter, or %(names)s.", names=", ".join(NAMED.values())),
-                )
+                Problem(command.name, gettext("One character, Shift+ and a letter, or %(names)s.", names=named))
             )
         elif other is not None:
             taken = gettext("%(key)s is the key of “%(command)s” already.", key=sign_of(key), command=words[other])
@@ -170,3 +173,9 @@ def _key(given: str) -> str | None:
     if len(given) == 1:
         return given.lower() if given.isprintable() and len(given.lower()) == 1 else None
     return NAMED.get(given.lower(), "" if not given else None)
+
+
+def _chord(given: str) -> str | None:
+    """A key that works within a text, as it is stored; None for any other."""
+    given = given.strip()
+    return CHORDS.get(given.lower(), None if given else "")

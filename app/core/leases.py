@@ -3,16 +3,18 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.core.errors import Conflict
 from app.core.projects import settings_of
 from app.core.queue import clock, locked
-from app.core.records import Project, User
+from app.core.records import Assignment, Project, Task, User
 from app.core.words import gettext
 
 MOST = 4
-"""A task is lent for at most so many times the project's lease, counted from when it was served."""
+"""A task is lent for at most so many times the project's lease, counted from when it was served; a talk
+from its last turn."""
 
 
 def length(project: Project) -> timedelta:
@@ -27,13 +29,21 @@ def keep(db: Session, project: Project, user: User, key: UUID, token: UUID) -> d
     now, and whoever renews it, come one after the other. Raises NotFound for a key that is not this person's, Conflict
     for a lease that has ended, was given anew, or has its answer.
     """
-    _, assignment = locked(db, user, key)
+    task, assignment = locked(db, user, key)
     now = clock(db)
     if assignment.outcome is not None or assignment.lease_token != token or assignment.lease_until <= now:
         raise Conflict(
             gettext("This task went back to the pile. An answer to it is kept all the same, and marked late.")
         )
-    limit = assignment.served_at + MOST * length(project)
+    limit = _begun(db, task, assignment) + MOST * length(project)
     assignment.lease_until = max(assignment.lease_until, min(now + length(project), limit))
     db.flush()
     return assignment.lease_until
+
+
+def _begun(db: Session, task: Task, assignment: Assignment) -> datetime:
+    """When the task was served or, of a talk, when its last turn was written or chosen."""
+    newest = func.max(func.greatest(Assignment.served_at, Assignment.submitted_at))
+    turns = select(newest).join(Task, Task.id == Assignment.task_id)
+    latest = db.scalar(turns.where(Task.parent_id == task.id, Assignment.user_id == assignment.user_id))
+    return max(assignment.served_at, latest or assignment.served_at)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -47,6 +48,7 @@ class Talk:
 
     key: UUID
     token: UUID
+    lease_until: datetime
     prompt: list[Json]
     field: Converse
     """The field that says how this talk goes."""
@@ -82,7 +84,10 @@ class Talk:
 
     @property
     def state(self) -> str:
-        """What comes next: a choice ("open"), the model's reply ("owed"), or a word of the person ("ready")."""
+        """What comes next: a choice ("open"), the model's reply ("owed"), a word of the person ("ready"), or nothing
+        ("ended")."""
+        if self.ended:
+            return "ended"
         return "open" if self.open else "owed" if self.owed else "ready"
 
     @property
@@ -125,6 +130,7 @@ def read_talk(db: Session, user: User, task: Task, assignment: Assignment) -> Ta
     return Talk(
         key=assignment.idempotency_key,
         token=assignment.lease_token,
+        lease_until=assignment.lease_until,
         prompt=prompt.messages,
         field=fields[0],
         fields=fields,

@@ -32,12 +32,13 @@ from app.core.turns import Reply, add_reply
 from app.core.words import gettext
 
 _draw = random.SystemRandom()
-# The lease goes on while the person talks. One that has ended is given again as long as nobody else took the place.
+# The lease goes on while the person talks. With `again` one that has ended is given once more, as long as nobody else
+# took the place.
 _RENEW = text("""
 update assignments a set lease_until = clock_timestamp() + make_interval(mins => :minutes)
 from tasks t
 where a.id = :assignment and t.id = a.task_id and a.outcome is null
-  and (a.lease_until > clock_timestamp() or t.state = 'open' and t.answers + (
+  and (a.lease_until > clock_timestamp() or :again and t.state = 'open' and t.answers + (
          select count(*) from assignments o
          where o.task_id = t.id and o.outcome is null and o.lease_until > clock_timestamp()) < t.answers_needed)""")
 
@@ -161,7 +162,7 @@ def store(db: Session, project: Project, user: User, asked: Asked, replies: Sequ
             idempotency_key=uuid4(),
         )
     )
-    _renew(db, project, assignment.id)
+    _renew(db, project, assignment.id, again=False)  # who paused while the replies were written gave it back
     db.flush()
     return True
 
@@ -218,7 +219,8 @@ def _lock(db: Session, task_id: int) -> None:
     db.get_one(Task, task_id, with_for_update=True, populate_existing=True)
 
 
-def _renew(db: Session, project: Project, assignment_id: int) -> None:
+def _renew(db: Session, project: Project, assignment_id: int, *, again: bool = True) -> None:
+    minutes = settings_of(project).pool.lease_minutes
     db.flush()
-    db.execute(_RENEW, {"assignment": assignment_id, "minutes": settings_of(project).pool.lease_minutes})
+    db.execute(_RENEW, {"assignment": assignment_id, "minutes": minutes, "again": again})
     db.expire(db.get_one(Assignment, assignment_id), ["lease_until"])

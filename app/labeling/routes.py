@@ -148,7 +148,7 @@ def undo(request: Request, slug: str) -> Response:
         return say(request, see_other(request, f"/projects/{slug}/label"), words, "info")
     task = undone[1] if undone else None
     if task is not None and isinstance(task.lead, Converse):
-        return JSONResponse({"said": words, "task": None, "today": today, "elsewhere": True})
+        return JSONResponse({"said": words, "task": None, "today": today, "elsewhere": str(task.key)})
     html = _fragment(request, task, today + 1) if task else None
     return JSONResponse({"said": words, "task": html, "today": today})
 

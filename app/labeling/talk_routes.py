@@ -1,5 +1,7 @@
 """Talks: what their page shows and posts. Every act works as a plain form; only streaming needs the page's script."""
 
+from dataclasses import asdict
+from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request
@@ -121,11 +123,10 @@ def pick(request: Request, slug: str) -> Response:
             input_method=sent.input_method,
             seen=sent.seen,
         )
+        told = _told(db, access, outcome)
         if wants_json(request):
-            html = bytes(_fragment(request, db, access, _talk_key(form)).body).decode()
-    if wants_json(request):
-        return JSONResponse({"sentence": outcome.sentence, "html": html})
-    return see_other(request, f"/projects/{slug}/label")
+            told["html"] = bytes(_fragment(request, db, access, _talk_key(form)).body).decode()
+    return JSONResponse(told) if wants_json(request) else see_other(request, f"/projects/{slug}/label")
 
 
 @router.post("/end")
@@ -145,7 +146,15 @@ def end(request: Request, slug: str) -> Response:
             active_ms=sent.active_ms,
             input_method=sent.input_method,
         )
+        told = _told(db, access, outcome)
+    if wants_json(request):
+        return JSONResponse(told)
     return say(request, see_other(request, f"/projects/{slug}/label"), service.saved(outcome))
+
+
+def _told(db: Session, access: Access, outcome: Outcome) -> dict[str, Any]:
+    """The acknowledgement of an act, as every label page reads it."""
+    return {**asdict(outcome), "today": service.today(db, access.project, access.user)}
 
 
 def _fragment(request: Request, db: Session, access: Access, key: UUID) -> Response:

@@ -4,74 +4,23 @@ import random
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 
 import httpx
 
 from app.core.errors import AppError
+from app.simulation.character import Character
+from app.simulation.hand import Hand
 from app.simulation.page import LabelPage, ShownTask
-from app.simulation.tastes import Taste
 
 RETRY_SECONDS = 1.0
+TALK_SECONDS = 300
+"""How long the replies of one turn may take."""
 
 
 class Turned(AppError):
     """The server refused what a person in a browser could do."""
 
     words = "The server refused what a person in a browser could do."
-
-
-@dataclass(frozen=True)
-class Character:
-    """What an annotator likes and how reliably it says so."""
-
-    taste: Taste
-    noise: float = 0.0
-    """Probability of the opposite answer, of another choice, or that two neighbours of a ranking change places."""
-    random_answers: bool = False
-    """A control: a coin decides every answer, so that the labels carry no information."""
-
-    def choice(self, first: str, second: str, draw: random.Random) -> str:
-        """a, b or same, for the texts as they stand from left to right."""
-        if self.random_answers:
-            return draw.choice("ab")
-        difference = self.taste(first) - self.taste(second)
-        if difference == 0:
-            return "same"
-        better, worse = ("a", "b") if difference > 0 else ("b", "a")
-        return worse if draw.random() < self.noise else better
-
-    def best(self, texts: list[str], draw: random.Random) -> str:
-        """The number of the best text, counted from 1; the first one where several are."""
-        numbers = [str(number + 1) for number in range(len(texts))]
-        if self.random_answers:
-            return draw.choice(numbers)
-        best = max(numbers, key=lambda number: self.taste(texts[int(number) - 1]))
-        return draw.choice([n for n in numbers if n != best]) if draw.random() < self.noise else best
-
-    def order(self, texts: list[str], draw: random.Random) -> str:
-        """All numbers from best to worst, as the ranking form writes them: 3>1=2."""
-        numbers = list(range(len(texts)))
-        if self.random_answers:
-            draw.shuffle(numbers)
-            return ">".join(str(number + 1) for number in numbers)
-        numbers.sort(key=lambda number: -self.taste(texts[number]))
-        for place in range(len(numbers) - 1):
-            if draw.random() < self.noise:
-                numbers[place], numbers[place + 1] = numbers[place + 1], numbers[place]
-        said = str(numbers[0] + 1)
-        for before, number in pairwise(numbers):
-            said += f"{'=' if self.taste(texts[before]) == self.taste(texts[number]) else '>'}{number + 1}"
-        return said
-
-    def answer(self, task: ShownTask, draw: random.Random) -> dict[str, str]:
-        """What this person sends for a task."""
-        if task.field == "rank":
-            return {"order": self.order(task.answers, draw)}
-        if task.field == "choose":
-            return {"choice": self.best(task.answers, draw)}
-        return {"choice": self.choice(task.answers[0], task.answers[1], draw)}
 
 
 class Browser:
@@ -101,7 +50,7 @@ class Browser:
     def tasks(self) -> tuple[list[ShownTask], str]:
         """The tasks that stand on the label page now, and its CSRF token. No task while the pool is empty."""
         page = self._read(self._at)
-        return [task for task in page.tasks if len(task.answers) >= 2 and task.form.get("key")], page.csrf
+        return [task for task in page.tasks if task.controls or task.state], page.csrf
 
     def send(self, task: ShownTask, csrf: str, said: dict[str, str], have: Sequence[str] = ()) -> ShownTask | None:
         """Send an answer; the same key again when no acknowledgement came.
@@ -173,15 +122,49 @@ class Annotator(Browser):
         self, address: str, project: str, character: Character, *, seed: int, name: str, patience: float = 120
     ) -> None:
         super().__init__(address, project, name=name, patience=patience)
-        self._character = character
         self._draw = random.Random(seed)  # noqa: S311  answers must be repeatable
+        self._hand = Hand(character, self._draw)
 
     def answer(self, task: ShownTask, csrf: str) -> str:
-        """Send one answer. Returns the choice or the order."""
+        """Send one answer, or have a whole talk. Returns the choice or the order, or what kind of form it was."""
+        if task.state:
+            return self.talk()
         said = self.says(task)
         self.send(task, csrf, said)
-        return next(iter(said.values()))
+        return said.get("choice") or said.get("graded") or said.get("order") or task.field
 
     def says(self, task: ShownTask) -> dict[str, str]:
         """What this person would send."""
-        return self._character.answer(task, self._draw)
+        return self._hand.fill(task)
+
+    def talk(self) -> str:
+        """Have the talk on the page to its end, over one to three turns or as many as it needs."""
+        wanted, turns = self._draw.randint(1, 3), 0
+        while True:
+            page = self._read(self._at)
+            task = page.tasks[0]
+            if task.state == "open":
+                self._act("talk/pick", page.csrf, task, self.says(task))
+                turns += 1
+            elif task.state == "ready" and task.may_end and turns >= wanted:
+                break
+            else:
+                self._ask(task, page.csrf)
+        page = self._read(f"{self._at}?end=1")
+        self._act("talk/end", page.csrf, page.tasks[0], self.says(page.tasks[0]))
+        return "talk"
+
+    def _act(self, act: str, csrf: str, task: ShownTask, said: dict[str, str]) -> None:
+        form = {**task.form, **said, "csrf_token": csrf, "input_method": "key"}
+        self._post(f"{self._at}/{act}", form, expects=200, accept="application/json")
+
+    def _ask(self, task: ShownTask, csrf: str) -> None:
+        """Say something, or ask for the replies that are owed, and wait for them."""
+        text = self._hand.message() if task.state == "ready" else ""
+        form = {"key": task.key, "token": task.token, "text": text, "csrf_token": csrf}
+        path = f"{self._at}/talk/ask"
+        response = self._send("POST", path, data=form, headers={"Accept": "text/html"}, timeout=TALK_SECONDS)
+        if response.status_code == 409:  # an earlier try was heard after all: the page says how far it is
+            time.sleep(RETRY_SECONDS)
+        elif response.status_code != 303:
+            raise Turned(f"{path} answered {response.status_code}: {response.text[:300]}")

@@ -11,7 +11,7 @@ import typer
 from app.core.database import UnitOfWork, units_of_work
 from app.core.errors import InvalidInput, Problem
 from app.core.settings import Settings
-from app.simulation.annotator import Character
+from app.simulation.character import Character
 from app.simulation.crowd import Crowd
 from app.simulation.loop import Plan, run_loop
 from app.simulation.tastes import TASTES, Taste

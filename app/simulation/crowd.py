@@ -10,7 +10,8 @@ from app.core.database import UnitOfWork
 from app.core.people import make_invite
 from app.core.projects import project_by_slug
 from app.core.settings import Settings
-from app.simulation.annotator import Annotator, Character
+from app.simulation.annotator import Annotator
+from app.simulation.character import Character
 
 
 @dataclass

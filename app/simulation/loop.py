@@ -18,7 +18,7 @@ from app.core.records import Deployment, Round, Run, record
 from app.core.records.base import Json
 from app.core.runs import start_round
 from app.core.settings import Settings
-from app.simulation.annotator import Character
+from app.simulation.character import Character
 from app.simulation.crowd import Crowd
 from app.simulation.requests import Requests
 from app.simulation.tastes import TASTES

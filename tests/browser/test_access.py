@@ -259,6 +259,7 @@ def test_at_400_percent_a_task_is_read_and_answered(open_label: Open) -> None:
     texts = page.locator(".pane:visible .material:visible")
     texts.evaluate("(text) => text.lastElementChild.scrollIntoView({ block: 'start' })")
     assert texts.evaluate("(text) => text.lastElementChild.getBoundingClientRect().top") < 256
+    awake(page)
     page.click('.cell[data-choice="same"]')
     page.wait_for_function("() => document.querySelector('#progress').innerText === '1 today'")
 

@@ -221,7 +221,11 @@ def test_an_answer_is_rewritten(ask: Ask, open_label: Open, db: Session) -> None
     ask(EDIT, answers=1)
     page = open_label()
     shot(page, "edit")
+    assert page.locator(".send kbd:visible").all_inner_texts() == ["Enter"]
+    place = page.locator(".send").bounding_box()
     press(page, "w")
+    assert page.locator(".send").bounding_box() == place, "a button that moved under the pointer would lose its click"
+    assert page.locator(".send kbd:visible").all_inner_texts() == ["Ctrl+Enter"]
     page.keyboard.press("Control+End")
     page.keyboard.type(" **Really.**")
     page.click('[data-command="preview"]')
@@ -261,8 +265,9 @@ def test_passages_are_marked_by_keys_and_by_pointer(ask: Ask, open_label: Open, 
     shot(page, "marks")
     page.evaluate(
         "() => { const text = document.querySelector('.pane .source').firstChild;"
-        " document.getSelection().setBaseAndExtent(text, 0, text, 6); }"
+        " document.getSelection().setBaseAndExtent(text, 7, text, 0); }"
     )
+    assert page.inner_text(".marks-held") == "Selected: “Kassel”", "without the blank behind it"
     page.click('[data-mark="vague"]')
     assert page.locator(".marked li").count() == 2
     page.click(".send")

@@ -9,6 +9,7 @@ from app.core.records import Assignment, Preference, Project, Protocol, Task, Us
 from tests import factories
 from tests.browser.conftest import Open, Server
 from tests.browser.test_label_page import press, saved, stored
+from tests.browser.waits import awake
 
 pytestmark = pytest.mark.browser
 
@@ -25,6 +26,7 @@ def open_again(page: Page, number: int = 0) -> None:
     page.goto(page.url.replace("/label", "/history"))
     page.locator(".work-list a.button").nth(number).click()
     page.wait_for_selector("#dock[data-ready]", state="attached")
+    awake(page)
 
 
 def test_by_keys_alone(open_label: Open, db: Session) -> None:

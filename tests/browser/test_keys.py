@@ -188,6 +188,55 @@ def test_a_layout_of_ones_own_is_made_with_keys_and_a_taken_key_is_refused(
     assert page.problems == []  # type: ignore[attr-defined]
 
 
+def test_enter_and_esc_can_be_moved_and_switched_off(
+    prefer: Prefer, open_label: Open, server: Server, graded: Project, annotator: User, db: Session
+) -> None:
+    prefer(sending="ask")
+    page = open_label()
+    page.goto(f"{server.url}/settings")
+    page.select_option('[name="keys"]', "own")
+    for name, key in (("send", "e"), ("skip", "Enter"), ("leave", "Backspace"), ("finish", "Control+Enter")):
+        page.focus(f'[name="own.{name}"]')
+        page.keyboard.press(key)
+    assert page.input_value('[name="own.finish"]') == "Ctrl+Enter"
+    with page.expect_navigation():
+        page.get_by_role("button", name="Save keys and pace").click()
+    db.refresh(annotator)
+    own = annotator.preferences["own"]
+    assert (own["send"], own["skip"], own["leave"], own["finish"]) == ("e", "Enter", "", "Ctrl+Enter")
+    go(page, graded)
+    press(page, "2")
+    assert page.inner_text(".send-now") == "Send: A is clearly better\nE"
+    assert page.get_attribute(".send-now", "aria-keyshortcuts") == "e"
+    assert page.inner_text("#said") == "A is clearly better. E sends."
+    press(page, "Escape")  # no key of this person
+    press(page, "e")
+    today(page, 1)
+    assert strengths(db) == [(True, 3)]
+    press(page, "n")
+    page.keyboard.type("We see.")
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.id") == "note", "nothing leaves the field but Tab"
+    page.keyboard.press("Tab")
+    page.focus("#task-title")
+    press(page, "Enter")
+    page.wait_for_selector('#save[data-state="saved"]')
+    page.wait_for_timeout(200)
+    db.rollback()
+    assert db.scalars(select(Assignment.outcome).where(Assignment.outcome.is_not(None))).all() == [
+        "answered",
+        "skipped",
+    ]
+    press(page, "?")
+    assert "Esc" not in page.inner_text("#keys")
+    page.keyboard.press("Escape")  # the browser's own way to close a dialog
+    assert not page.is_visible("#keys")
+    press(page, "p")
+    assert page.inner_text("#said") == "Paused. E goes on."
+    page.keyboard.press("e")
+    page.wait_for_selector("#task")
+
+
 def test_every_chip_on_the_page_names_the_key_that_works(
     prefer: Prefer, open_label: Open, project: Project, graded: Project
 ) -> None:
@@ -231,8 +280,8 @@ def test_asking_before_sending(prefer: Prefer, open_label: Open, graded: Project
     press(page, "Enter")
     press(page, "7", "Enter")
     today(page, 1)
-    assert page.locator(".send-now, .chosen").count() == 0
     awake(page)
+    assert page.locator(".send-now, .chosen").count() == 0
     page.click('.cell[data-choice="same"]')
     assert page.evaluate("document.activeElement.className").endswith("send-now")
     page.keyboard.press("Enter")

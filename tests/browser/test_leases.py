@@ -4,7 +4,9 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app.core.records import Assignment, Project
+from app.core import queue
+from app.core.records import Assignment, Project, Task
+from tests import factories
 from tests.browser.conftest import Open
 from tests.browser.test_label_page import key_of
 
@@ -78,3 +80,24 @@ def test_a_lease_that_has_ended_is_said(open_label: Open, db: Session) -> None:
     page.wait_for_selector(".notice.lease")
     assert "This task went back to the pile." in page.inner_text("#notices")
     assert not page.is_visible("[data-keeps]")
+
+
+def test_what_somebody_left_comes_to_others_within_a_minute(open_label: Open, db: Session) -> None:
+    """A page that has nothing looks again by itself; a lease that ended frees its task at once."""
+    other = factories.make_user(db)
+    project = db.scalars(select(Project)).one()
+    factories.add_member(db, project, other)
+    db.execute(update(Task).where(Task.id.not_in(select(Task.id).order_by(Task.id).limit(1))).values(state="withdrawn"))
+    left_by = queue.next_task(db, project, other)
+    assert left_by is not None
+    db.commit()
+    page = open_label()
+    page.clock.install()
+    page.reload()
+    page.wait_for_selector("#dock[data-ready]", state="attached")
+    page.clock.run_for(20_000)
+    assert not page.is_visible("#task")
+    older(db, 121)
+    page.clock.run_for(10_000)
+    page.wait_for_selector("#task")
+    assert key_of(page) != str(left_by.key)

@@ -256,6 +256,28 @@ def test_on_a_phone(open_label: Open, db: Session) -> None:
     waits(page, "open", 2)
 
 
+@pytest.mark.slow
+def test_a_whole_talk_by_pointer(open_label: Open, db: Session) -> None:
+    page = open_label()
+    waits(page, "open", 1)
+    page.click('#answer .cell[data-choice="a"]')
+    waits(page, "ready", 1)
+    page.fill("#message", "And then?")
+    page.click("#say button")
+    waits(page, "open", 2)
+    page.fill("#message", "A better one.")
+    page.click("text=Use my reply")
+    waits(page, "ready", 2)
+    page.click("text=End the talk")
+    page.wait_for_selector('#task[data-state="ending"]')
+    awake(page)
+    page.click('label:has([name="helpful.value"][value="4"])')
+    page.fill('[name="why.text"]', "It knew the place.")
+    page.click("#answer .send")
+    expect(page.locator("#progress")).to_contain_text("1 today", timeout=WITHIN)
+    assert (stored(db, Preference), stored(db, Demonstration), stored(db, Rating)) == (1, 1, 2)
+
+
 @pytest.mark.parametrize(("width", "theme"), [(1024, "light"), (1440, "dark")])
 def test_it_fits(open_label: Open, width: int, theme: str) -> None:
     page = open_label(width=width, height=800, theme=theme)
@@ -277,7 +299,14 @@ def test_without_a_script(browser: Browser, server: Server, project: Project, an
     page.press('[name="password"]', "Enter")
     page.click("text=Get the replies")
     expect(page.locator(".replies .pane")).to_have_count(2)
+    held = select(func.count()).where(Assignment.outcome.is_(None), Assignment.lease_until > func.clock_timestamp())
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#flash")).to_contain_text("Your task went back to the pile")
+    db.rollback()
+    assert db.scalars(held).one() == 0
+    page.goto(f"{server.url}/projects/{project.slug}/label")
     page.click('#answer .cell[value="b2"]')
+    page.wait_for_selector('#task[data-state="ready"]')
     page.fill("#message", "And then?")
     page.click("#say button")
     expect(page.locator(".replies .pane")).to_have_count(2)

@@ -3,7 +3,7 @@
 import pytest
 
 from app.core.errors import InvalidInput
-from app.core.keys import CHOOSABLE, COMMANDS, FIXED, LAYOUTS, STANDARD, key_map, own_map, read_own, sign_of
+from app.core.keys import COMMANDS, FIXED, LAYOUTS, STANDARD, key_map, own_map, read_own, sign_of
 
 NAMES = [command.name for command in COMMANDS]
 
@@ -36,15 +36,26 @@ def test_a_key_is_read_as_people_and_browsers_write_it() -> None:
         "back": "ArrowLeft",
         "keys": "é",
     }
-    assert set(read) == {command.name for command in CHOOSABLE}
+    assert set(read) == set(NAMES)
 
 
-@pytest.mark.parametrize("bad", ["ab", "Enter", "Tab", "Home", "Shift+1", "Ctrl+A", "\n\t.x", "\x07", "F5", "Escape"])
+@pytest.mark.parametrize(
+    "bad", ["ab", "Ctrl+Enter", "Tab", "Home", "Shift+1", "Ctrl+A", "\n\t.x", "\x07", "F5", "Shift+Enter"]
+)
 def test_what_is_no_key_is_refused(bad: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        read_own({"note": bad})
+        read_own({**STANDARD, "note": bad})
     assert [problem.field for problem in refused.value.problems] == ["note"]
     assert "One character" in refused.value.problems[0].message
+
+
+def test_what_sends_from_within_a_text_is_a_key_that_writes_nothing() -> None:
+    assert read_own({**STANDARD, "finish": "shift+enter"})["finish"] == "Shift+Enter"
+    for bad in ("Enter", "q", "Ctrl+Q"):
+        with pytest.raises(InvalidInput) as refused:
+            read_own({**STANDARD, "send": "", "finish": bad})
+        assert [problem.field for problem in refused.value.problems] == ["finish"]
+        assert refused.value.problems[0].message == "One of Ctrl+Enter, Shift+Enter, Alt+Enter."
 
 
 def test_a_key_taken_twice_names_the_other_command() -> None:
@@ -57,22 +68,23 @@ def test_a_key_taken_twice_names_the_other_command() -> None:
 
 
 def test_a_command_that_came_later_has_its_standard_key_unless_that_is_taken() -> None:
-    chosen = {command.name: command.key for command in CHOOSABLE if command.name != "pause"}
+    chosen = {command.name: command.key for command in COMMANDS if command.name != "pause"}
     assert own_map(chosen)["pause"] == "p"
     assert "pause" not in own_map({**chosen, "note": "p"})
     assert "note" not in own_map({**chosen, "note": ""})
 
 
-def test_arrows_can_be_given_away_and_enter_cannot() -> None:
-    chosen = {command.name: command.key for command in CHOOSABLE}
-    keys = own_map({**chosen, "left": "j", "right": "", "undo": "ArrowLeft", "send": "q"})
-    assert (keys["left"], keys["undo"], keys["send"]) == ("j", "ArrowLeft", "Enter")
-    assert "right" not in keys
+def test_arrows_enter_and_esc_can_be_given_away_too() -> None:
+    given = {**STANDARD, "left": "j", "right": "", "undo": "arrowleft", "send": "q", "skip": "enter", "leave": ""}
+    keys = own_map(read_own({**given, "finish": ""}))
+    assert (keys["left"], keys["undo"], keys["send"], keys["skip"]) == ("j", "ArrowLeft", "q", "Enter")
+    assert not {"right", "leave", "finish"} & set(keys)
     assert own_map({"undo": "ArrowLeft"}).get("left") is None, "a layout of before: its arrow is taken"
 
 
 @pytest.mark.parametrize(
-    ("key", "sign"), [("z", "Z"), ("Shift+Z", "⇧Z"), ("ArrowLeft", "←"), ("Space", "Space"), ("?", "?"), ("", "")]
+    ("key", "sign"),
+    [("z", "Z"), ("Shift+Z", "⇧Z"), ("ArrowLeft", "←"), ("Space", "Space"), ("?", "?"), ("Escape", "Esc"), ("", "")],
 )
 def test_signs(key: str, sign: str) -> None:
     assert sign_of(key) == sign

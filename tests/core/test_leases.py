@@ -132,3 +132,27 @@ def test_renewing_waits_for_whoever_is_given_the_place(
         assert not renewed.result()
     live = select(Assignment.user_id).where(Assignment.lease_until > func.clock_timestamp())
     assert db.scalars(live).all() == [other.id]
+
+
+def test_the_limit_of_a_talk_is_counted_from_its_last_turn(db: Session, project: Project, person: User) -> None:
+    served = lent(db, project, person)
+    shift(db, served_at=timedelta(minutes=-90), lease_until=timedelta(minutes=-8))
+    assert minutes(keep(db, project, person, served.key, served.token)) == 2, "lent long ago"
+    task = db.scalars(select(Task)).one()
+    turn = factories.make_task(db, factories.make_prompt(db, project))
+    turn.parent_id, turn.state, turn.answers_needed = task.id, "done", 0
+    turn_at = datetime.now(UTC) - timedelta(minutes=35)
+    db.add(
+        Assignment(
+            task_id=turn.id,
+            project_id=project.id,
+            user_id=person.id,
+            lease_token=uuid4(),
+            lease_until=turn_at,
+            served_at=turn_at,
+            display_order=[0, 1],
+            idempotency_key=uuid4(),
+        )
+    )
+    db.flush()
+    assert minutes(keep(db, project, person, served.key, served.token)) == 10 * MOST - 35

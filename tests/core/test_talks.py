@@ -1,11 +1,14 @@
 """Talks on a real Postgres: turns are ordinary preferences, handed to nobody else, and a talk can be gone on with."""
 
+import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from scipy.stats import chisquare
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -388,3 +391,16 @@ def test_the_question_of_a_turn() -> None:
     assert isinstance(three, Converse)
     assert (two.turn.type, two.turn.names) == ("compare", "AB")
     assert (three.turn.type, three.turn.segments) == ("choose", 3)
+
+
+@pytest.mark.parametrize("times", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_replies_stand_in_any_order_alike(house: House, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Of as many hand-outs of a turn, by a chi-square test."""
+    monkeypatch.setattr(talks, "_draw", random.Random(5))  # noqa: S311  (repeatable)
+    talk = house.talk()
+    orders = Counter(
+        tuple(talks.ask(house.db, house.project, house.user, key=talk.key, token=talk.token, message="").order)
+        for _ in range(times)
+    )
+    assert sum(orders.values()) == times
+    assert chisquare([orders[0, 1], orders[1, 0]]).pvalue > 0.01

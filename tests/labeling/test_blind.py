@@ -49,7 +49,7 @@ def send(person: Person, act: str, **fields: str) -> Any:
 
 
 def test_every_field_type_is_scanned() -> None:
-    assert set(FORMS) | {"converse"} == set(forms.TYPES)  # talks have pages of their own: tests/browser/test_talk.py
+    assert set(FORMS) | {"converse"} == set(forms.TYPES)  # talks have pages of their own: tests/labeling/test_talks.py
 
 
 @pytest.mark.parametrize("kind", FORMS)

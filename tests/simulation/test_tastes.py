@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from app.simulation.annotator import Character
+from app.simulation.character import Character
 from app.simulation.page import LabelPage
 from app.simulation.tastes import concise, warm
 from app.simulation.truth import agreement, gains, true_score

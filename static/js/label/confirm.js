@@ -1,6 +1,7 @@
 // Ask before sending: a key or a click marks an answer, and the question turns into the button that sends it. Where one key
 // sends, only the arrows on a graded scale mark.
 
+import { sendKey } from "./keys.js";
 import { gettext } from "../words.js";
 
 let marked = null; // {cell, send}
@@ -27,7 +28,12 @@ export function mark(cell, send, method) {
   ask.querySelector(".question").hidden = true;
   ask.querySelector(".question").after(button);
   if (method === "pointer") button.focus({ preventScroll: true }); // so that Enter sends, not marks again
-  return gettext("%(answer)s. Enter sends.", { answer: wordsOf(cell) });
+  return andSend(wordsOf(cell));
+}
+
+// What is marked or ranked now, and with which key it goes.
+export function andSend(answer) {
+  return sendKey ? gettext("%(answer)s. %(key)s sends.", { answer, key: sendKey }) : `${answer}.`;
 }
 
 export function send() { marked?.send(); }

@@ -4,6 +4,7 @@
 import { gettext } from "../words.js";
 
 const states = new WeakMap(); // section.marks → [{start, end, label, comment}] in code units of the text
+let held = null; // [start, end] of what was selected last: a tap on the switch of a small screen takes the selection away
 
 function partsOf(root = document) {
   const section = root.querySelector("[data-marks]");
@@ -19,7 +20,35 @@ export function open(task) {
   for (const part of marks.section.querySelectorAll(".marks-how, .mark-labels")) part.hidden = false;
   marks.section.querySelector('input[type="hidden"]').disabled = false;
   marks.body.addEventListener("keydown", (event) => { if (/^Arrow(Left|Right)$/.test(event.key)) { event.preventDefault(); event.stopPropagation(); word(marks, event.key === onwards(marks.text), event.shiftKey); } });
+  held = null;
   draw(marks);
+}
+
+document.addEventListener("selectionchange", () => {
+  const marks = partsOf();
+  if (!marks?.text || !isIn(marks.text)) return;
+  hold(marks.text);
+  tellHeld(marks);
+});
+
+function isIn(text) {
+  const { anchorNode, focusNode } = document.getSelection();
+  return anchorNode === text && focusNode === text;
+}
+
+// Without blanks at its ends: a double click selects the one behind a word on some systems.
+function hold({ data }) {
+  const { anchorOffset, focusOffset } = document.getSelection();
+  const [from, to] = [anchorOffset, focusOffset].sort((a, b) => a - b);
+  const passage = data.slice(from, to);
+  const start = from + passage.length - passage.trimStart().length;
+  held = passage.trim() ? [start, start + passage.trim().length] : null;
+}
+
+function tellHeld({ section, text }) {
+  const place = section.querySelector(".marks-held");
+  place.hidden = !held;
+  if (held) place.textContent = gettext("Selected: “%(passage)s”", { passage: text.data.slice(...held) });
 }
 
 // The arrow that goes on in a text: it may run the other way than the page.
@@ -59,12 +88,14 @@ export function click(target) {
 }
 
 function add(marks, label) {
-  const selection = document.getSelection();
-  if (selection.isCollapsed || selection.anchorNode !== marks.text || selection.focusNode !== marks.text) return gettext("Select a passage of the answer first.");
-  const [start, end] = [selection.anchorOffset, selection.focusOffset].sort((a, b) => a - b);
+  if (isIn(marks.text)) hold(marks.text);
+  if (!held) return gettext("Select a passage of the answer first.");
+  const [start, end] = held;
   marks.spans.push({ start, end, label, comment: "" });
   marks.spans.sort((a, b) => a.start - b.start);
-  selection.removeAllRanges();
+  held = null;
+  document.getSelection().removeAllRanges();
+  tellHeld(marks);
   draw(marks);
   return gettext("Marked: %(passage)s.", { passage: marks.text.data.slice(start, end) });
 }

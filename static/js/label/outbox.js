@@ -10,7 +10,7 @@ const ITEM = /^palate:(\d+):/;
 
 export class Outbox {
   // on(event): {state: "saved" | "sending" | "kept" | "signin" | "other", waiting, delay}, {ack} after each commit, and
-  // {elsewhere: key} when another window answered a task. `have()`: keys of the tasks on the page; with them an answer asks
+  // {elsewhere: key} when another window answered a task, {gone: key} when it was stored from there. `have()`: keys of the tasks on the page; with them an answer asks
   // for the next task, which comes along with its acknowledgement. What is sent again asks for nothing more.
   constructor(base, owner, on, have = () => []) {
     this.have = have;
@@ -104,7 +104,7 @@ export class Outbox {
       const body = await response.json().catch(() => ({}));
       localStorage.removeItem(name);
       this.fails = 0;
-      this.on({ ack: { ...body, refused: !response.ok, status: response.status } });
+      this.on({ ack: { ...body, act: entry.act, key: entry.fields.key, refused: !response.ok, status: response.status } });
       return "sent";
     }
     // Signed out, or in again in another window, perhaps as somebody else: the page's token is old then.
@@ -126,14 +126,15 @@ export class Outbox {
     return mine;
   }
 
-  post(act, fields) {
+  // patience: ms until it counts as lost; a stream has no end that could be waited for.
+  post(act, fields, { accept = "application/json", patience = 20_000 } = {}) {
     const token = document.querySelector('meta[name="csrf-token"]').content;
     return fetch(`${this.base}/${act}`, {
       method: "POST",
-      headers: { Accept: "application/json", "X-CSRF-Token": token },
+      headers: { Accept: accept, "X-CSRF-Token": token },
       body: new URLSearchParams(fields),
       redirect: "error",
-      signal: AbortSignal.timeout(20_000),
+      ...(patience ? { signal: AbortSignal.timeout(patience) } : {}),
     });
   }
 
@@ -147,6 +148,7 @@ export class Outbox {
 
   changed({ key, oldValue, newValue }) {
     if (key?.startsWith(this.prefix) && oldValue === null && newValue) this.on({ elsewhere: key.slice(this.prefix.length) });
+    if (key?.startsWith(this.prefix) && newValue === null) this.on({ gone: key.slice(this.prefix.length) });
     this.tell();
   }
 

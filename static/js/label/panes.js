@@ -130,6 +130,7 @@ export function turn(step) {
 function swipe(task) {
   let start = null;
   const panes = task.querySelector(".panes");
+  if (!panes) return; // a form about the prompt alone
   panes.addEventListener("touchstart", (event) => { start = event.changedTouches[0]; }, { passive: true });
   panes.addEventListener("touchend", (event) => {
     const end = event.changedTouches[0];

@@ -1,6 +1,7 @@
 // Ranking. Digits place answers from best to worst, 0 ties with the last one, Backspace takes back; the last place fills
 // itself. All of it by buttons as well, and by dragging: onto a place to stand before it, onto an empty one to come next.
 
+import { andSend } from "./confirm.js";
 import { gettext } from "../words.js";
 
 const states = new WeakMap(); // fieldset → {tiers: [["3"], ["1", "2"]], level, before: [earlier states as JSON]}
@@ -77,7 +78,7 @@ function place(rank, name) {
     const rest = left(rank);
     if (rest.length === 1) state.tiers.push(rest);
   });
-  return left(rank).length ? gettext("%(name)s placed.", { name }) : gettext("%(answer)s. Enter sends.", { answer: sentence(rank.field.form) });
+  return left(rank).length ? gettext("%(name)s placed.", { name }) : andSend(sentence(rank.field.form));
 }
 
 function remove(rank, name) {

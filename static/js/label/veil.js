@@ -5,7 +5,7 @@ import { measure } from "./panes.js";
 import { gettext } from "../words.js";
 
 export const FIRST = gettext("Show the text first: this task is marked sensitive.");
-const ANSWERS = /^([0-9]|bad|left|right|back|send)$/;
+const ANSWERS = /^([0-9]|bad|left|right|back|send|finish)$/;
 
 const box = () => document.querySelector("#task .reveal");
 
