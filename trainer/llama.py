@@ -56,9 +56,11 @@ class Llama:
     def fits(model: Any) -> bool:
         """Whether this is the forward pass of that model."""
         config, body = model.config, model.base_model
+        window = getattr(config, "sliding_window", None)
         return (
             config.model_type in KINDS
             and config.hidden_act == "silu"
+            and (window is None or window >= config.max_position_embeddings)  # we look back to the beginning
             and getattr(body.rotary_emb, "rope_type", "") in TURNS
         )
 

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2
 
 from tests.trainer.test_modeling import disturb
 from trainer.data import pad, token_batches
+from trainer.llama import Llama
 from trainer.modeling import Trunk
 from trainer.packing import Sequences
 from trainer.rollout import sample
@@ -182,3 +183,9 @@ def test_a_whole_copy_of_the_weights_is_left_to_the_module(tiny_model: Path) -> 
     assert trunk.own is not None
     with trunk.use("copy"):
         assert trunk.own is None
+
+
+def test_a_model_that_looks_back_only_so_far_is_left_to_the_module() -> None:
+    whole, narrow = (MistralConfig(**SMALL, sliding_window=window, max_position_embeddings=64) for window in (64, 16))
+    assert Llama.fits(AutoModelForCausalLM.from_config(whole))
+    assert not Llama.fits(AutoModelForCausalLM.from_config(narrow))
