@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -187,7 +188,7 @@ def test_no_response_of_a_talk_names_anybody(client: TestClient, db: Session, do
     far_away(db)
     other = factories.make_user(db, name="Zyxwv Tsrqp", email="zyxwv@example.org")
     rate = {"type": "rate", "key": "well", "question": "Well?", "of": "task", "options": [{"value": 1}, {"value": 2}]}
-    asked = [{**CONVERSE, "turns_least": 1, "own_reply": True, "strength": 2}, rate]
+    asked: list[dict[str, Any]] = [{**CONVERSE, "turns_least": 1, "own_reply": True, "strength": 2}, rate]
     members = dict.fromkeys((user, other), "annotator")
     project = factories.make_project(db, slug="bergen", fields=asked, members=members)
     model, deployment = factories.make_policy(db, project, version=918_273_645)
