@@ -138,7 +138,7 @@ def test_a_trained_or_replaced_adapter_is_computed_anew(tiny_model: Path, own: b
 
     before = ends()
     with trunk.use("policy"):
-        trunk.read_ends(batch).float().square().sum().backward()
+        trunk.read_ends(batch).float().square().sum().backward()  # type: ignore[no-untyped-call]
     optimiser.step()
     after = ends()
     assert not torch.equal(after, before)
