@@ -45,6 +45,8 @@ class Pair(Protocol):
     def second_trajectory_id(self) -> int: ...
     @property
     def target(self) -> float: ...
+    @property
+    def user_id(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Judged:
     first: int
     second: int
     target: float
+    annotator: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def group_pairs(pairs: Sequence[Pair], tokenizer: Encodes, written: dict[int, li
                 group.trajectory_ids.append(trajectory_id)
                 group.answers.append(list(tokens))
             rows.append(group.trajectory_ids.index(trajectory_id))
-        group.judged.append(Judged(pair.preference_id, rows[0], rows[1], pair.target))
+        group.judged.append(Judged(pair.preference_id, rows[0], rows[1], pair.target, pair.user_id))
     return list(groups.values())
 
 

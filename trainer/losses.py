@@ -149,6 +149,11 @@ def fit_temperature(difference: Tensor, target: Tensor) -> float:
     return 2 / (low + high)
 
 
+def log_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy in nats."""
+    return F.binary_cross_entropy(probabilities, targets)
+
+
 def calibration_error(probabilities: Tensor, targets: Tensor, bins: int = 10) -> float:
     """Expected calibration error: |mean probability − mean target| per bin of equal width, weighted by its size.
 

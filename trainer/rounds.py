@@ -21,6 +21,7 @@ from app.core.artifacts import ArtifactStore
 from app.core.database import UnitOfWork
 from app.core.errors import AppError, Cancelled, LostFence
 from app.core.gate import gate
+from app.core.people import pseudonym
 from app.core.projects import GateLimits
 from app.core.recipes import EvaluateConfig, PpoConfig, RewardModelConfig, make_config
 from app.core.records import Job, Model, Prompt, Round, Run, Step
@@ -194,9 +195,13 @@ def run_reward_model(execution: Execution, run: Run) -> Json:
             metrics=fitted.metrics,
         )
     )
-    low, high = fitted.interval
-    interval = {"held_out_accuracy_low": low, "held_out_accuracy_high": high}
-    return {"model_id": model.id, "artifact": fitted.digest, "metrics": fitted.metrics, **interval}
+    tables = fitted.tables
+    key = execution.settings.secret("pseudonym_key")
+    for row in tables["annotators"]:
+        row["annotator"] = pseudonym(key, execution.round.project_id, row["annotator"])
+    interval = {"held_out_accuracy_low": tables["all"]["low"], "held_out_accuracy_high": tables["all"]["high"]}
+    made = {"model_id": model.id, "artifact": fitted.digest, "metrics": fitted.metrics}
+    return {**made, **interval, "held_out": tables}
 
 
 def run_ppo(execution: Execution, run: Run) -> Json:

@@ -1,6 +1,7 @@
 """Rules about people that several slices share: tokens, e-mail addresses, one-time links."""
 
 import hashlib
+import hmac
 import re
 import secrets
 from datetime import timedelta
@@ -20,6 +21,11 @@ EMAIL = re.compile(r"[^\s@<>\"']{1,64}@[^\s@<>\"']{1,190}")
 def token_hash(token: str) -> str:
     """What is stored of a session, invite or API token: its SHA-256, hexadecimal."""
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def pseudonym(key: str, project_id: int, user_id: int) -> str:
+    """A stable name for a person in one project that says nothing about them without the key."""
+    return "annotator-" + hmac.new(key.encode(), f"{project_id}:{user_id}".encode(), hashlib.sha256).hexdigest()[:12]
 
 
 def normal_email(email: str) -> str:

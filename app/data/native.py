@@ -1,7 +1,5 @@
 """The native record: everything about one answer; every other shape can be made from it. Fields: docs/formats.md."""
 
-import hashlib
-import hmac
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,6 +9,7 @@ from sqlalchemy import Row, RowMapping, select
 from sqlalchemy.orm import Session, aliased
 
 from app.core.context import ROLES, earlier_steps
+from app.core.people import pseudonym
 from app.core.records import Assignment, Model, Preference, Step, TaskSegment, Trajectory
 from app.core.records.base import Json
 from app.core.snapshots import CHUNK, among
@@ -89,11 +88,6 @@ NATIVE = pa.schema(
         ("created_at", pa.string()),
     ]
 )
-
-
-def pseudonym(key: str, project_id: int, user_id: int) -> str:
-    """A stable name for a person in one project that says nothing about them without the key."""
-    return "annotator-" + hmac.new(key.encode(), f"{project_id}:{user_id}".encode(), hashlib.sha256).hexdigest()[:12]
 
 
 def native_rows(

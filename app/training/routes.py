@@ -12,7 +12,7 @@ from app.core.projects import settings_of
 from app.core.recipes import PRESETS
 from app.core.told import Stored
 from app.core.words import gettext
-from app.training import forms, service, views
+from app.training import forms, held_out, service, views
 from app.web.dependencies import ADMINS, READERS, Access, member
 from app.web.errors import messages
 from app.web.flash import say
@@ -166,6 +166,7 @@ def _round(request: Request, slug: str, number: int, template: str) -> Response:
             sentence=views.sentence(page),
             steps=views.timeline(page),
             charts=views.charts(page),
+            held_out=held_out.held_out(page),
             bullets=views.bullets(page.round.verdict),
             passed=views.passed(page.round.verdict),
             took=views.duration(page),

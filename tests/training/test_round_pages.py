@@ -193,3 +193,34 @@ def test_refusing_needs_a_reason(admin: Person, db: Session, project: Project) -
 def test_numbers_that_do_not_exist(admin: Person, project: Project) -> None:
     assert admin.get("/projects/bread/rounds/99").status_code == 404
     assert admin.post("/projects/bread/rounds/99/cancel").status_code == 404
+
+
+HELD_OUT = {
+    "all": {"right": 9, "of": 12, "low": 0.47, "high": 0.91},
+    "sure": [
+        {"name": "50–60 %", "right": 0, "of": 0, "low": 0, "high": 1},
+        {"name": "90–100 %", "right": 9, "of": 12, "low": 0.47, "high": 0.91},
+    ],
+    "lengths": [{"name": "far_longer", "right": 9, "of": 12, "low": 0.47, "high": 0.91}],
+    "annotators": [{"annotator": "annotator-00ff", "right": 9, "of": 12, "low": 0.47, "high": 0.91}],
+    "people": {"pairs": 31, "share": 0.62, "low": 0.5, "high": 0.73, "ceiling": 0.745},
+}
+FOUND = ("calibration_error", "calibration_error_before", "calibration_error_chance", "brier", "held_out_loss")
+
+
+@pytest.mark.parametrize("asked_twice", [True, False])
+def test_a_round_says_how_its_reward_model_did(
+    admin: Person, db: Session, project: Project, settings: Settings, asked_twice: bool
+) -> None:
+    made = make_round(db, project, "waiting", settings)
+    run = db.scalars(select(Run).where(Run.round_id == made.id, Run.recipe == "reward_model")).one()
+    metrics = {f"reward/{name}": 0.1234 for name in FOUND} | {"reward/longer_is_better": 0.8}
+    run.result = {"metrics": metrics, "held_out": HELD_OUT if asked_twice else {**HELD_OUT, "people": None}}
+    db.commit()
+    page = " ".join(admin.get("/projects/bread/rounds/1").text.split())
+    assert "annotator-00ff" in page
+    assert "47 % – 91 %" in page
+    assert "0.123" in page
+    assert "50–60 %" not in page, "nothing was in that bucket"
+    assert ("Two people say the same" in page) == asked_twice
+    assert ("No held-out pair was decided by two people" in page) == (not asked_twice)

@@ -14,15 +14,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from app.core.recipes import RewardModelConfig
-from app.core.statistics import wilson
-from trainer import checkpoints, losses
+from app.core.records.base import Json
+from trainer import checkpoints, held_out, losses
 from trainer.context import Context, RecipeError, fall, must_be_number
 from trainer.data import Group, epochs, group_batches, pad
 from trainer.modeling import Trunk
@@ -52,16 +51,16 @@ class Fitted:
     digest: str
     normalisation: Normalisation
     metrics: dict[str, float]
-    interval: tuple[float, float]
-    """95 % Wilson interval of the held-out accuracy."""
+    tables: Json
+    """Held-out accuracy with intervals, overall and by bucket (trainer.held_out.tables)."""
 
 
 def fit_reward_model(config: RewardModelConfig, groups: Sequence[Group], context: Context) -> Fitted:  # noqa: PLR0915 - the recipe, read top to bottom
     """Fit on the training groups, measure on the held-out ones, store the artefact."""
     trunk, report = context.trunk, context.report
     training = [group for group in groups if group.split == "train"]
-    held_out = [group for group in groups if group.split == "validation"]
-    if not training or not held_out:
+    validation = [group for group in groups if group.split == "validation"]
+    if not training or not validation:
         raise RecipeError("A reward model needs pairs on training prompts and on held-out prompts.")
     plan = list(epochs(len(training), config.batch_size, rounds=config.epochs, seed=context.seed))
     report.start(len(plan))
@@ -111,14 +110,14 @@ def fit_reward_model(config: RewardModelConfig, groups: Sequence[Group], context
     report.progress(len(plan), "measuring on held-out pairs")
     reference = score(context, reference_samples(training, config), config)
     mean, std = float(reference.mean()), float(reference.std(correction=0).clamp(min=1e-6))
-    predictions = predict(context, held_out, Normalisation(mean, std, 1.0), config)
-    difference = torch.tensor([p["score_first"] - p["score_second"] for p in predictions], dtype=torch.float64)
-    target = torch.tensor([p["target"] for p in predictions], dtype=torch.float64)
-    normalisation = Normalisation(mean, std, losses.fit_temperature(difference, target))
-    metrics, interval = held_out_figures(difference, target, normalisation.temperature)
+    unseen = [sequence for group in validation for sequence in group.sequences]
+    scores = Normalisation(mean, std, 1.0).of(score(context, unseen, config)).tolist()
+    made = held_out.held_out(validation, scores)
+    metrics, tables = held_out.figures(made, validation), held_out.tables(made, validation)
+    normalisation = Normalisation(mean, std, metrics["reward/temperature"])
     report.metrics(len(plan), metrics)
-    digest = store(context, normalisation, metrics, predictions, step=len(plan))
-    return Fitted(digest, normalisation, metrics, interval)
+    digest = store(context, normalisation, metrics, predictions(validation, scores), step=len(plan))
+    return Fitted(digest, normalisation, metrics, tables)
 
 
 def judged_rewards(trunk: Trunk, groups: Sequence[Group], pad_id: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -175,14 +174,13 @@ def head_start(
         bias.fill_(-float((states @ probe).mean()))
 
 
-def predict(
-    context: Context, groups: Sequence[Group], normalisation: Normalisation, config: RewardModelConfig
-) -> list[dict[str, Any]]:
+def predictions(groups: Sequence[Group], scores: Sequence[float]) -> list[Json]:
     """One row per held-out judgement, with normalised scores: others can check them against other labels."""
-    scores = normalisation.of(score(context, [s for group in groups for s in group.sequences], config)).tolist()
-    rows: list[dict[str, Any]] = []
+    rows: list[Json] = []
+    offset = 0
     for group in groups:
-        mine = [scores.pop(0) for _ in group.answers]
+        mine = scores[offset : offset + len(group.answers)]
+        offset += len(group.answers)
         rows += [
             {
                 "preference_id": judgement.preference_id,
@@ -199,27 +197,11 @@ def predict(
     return rows
 
 
-def held_out_figures(
-    difference: Tensor, target: Tensor, temperature: float
-) -> tuple[dict[str, float], tuple[float, float]]:
-    """The metrics of the held-out pairs, and the Wilson interval of their accuracy."""
-    right, decided, margin = (float(value) for value in agreement(difference, target))
-    probability = torch.sigmoid(difference / temperature)
-    figures = {
-        "reward/held_out_accuracy": right / max(decided, 1),
-        "reward/held_out_loss": float(losses.bradley_terry(difference / temperature, target).mean()),
-        "reward/held_out_margin": margin / max(decided, 1),
-        "reward/calibration_error": losses.calibration_error(probability, target),
-        "reward/temperature": temperature,
-    }
-    return figures, wilson(right, int(decided))
-
-
 def store(
     context: Context,
     normalisation: Normalisation,
     metrics: dict[str, float],
-    predictions: list[dict[str, Any]],
+    rows: list[Json],
     *,
     step: int,
 ) -> str:
@@ -233,7 +215,7 @@ def store(
         )
         about = {"normalisation": vars(normalisation), "metrics": metrics}
         (directory / "reward.json").write_text(json.dumps(about, indent=1))
-        lines = (json.dumps(row) + "\n" for row in predictions)
+        lines = (json.dumps(row) + "\n" for row in rows)
         (directory / "predictions.jsonl").write_text("".join(lines))
         return context.store.commit(directory)
 
