@@ -123,6 +123,10 @@ def test_a_round_ends_in_a_verdict_and_its_artefacts(worker: Worker, db: Session
     rows = [json.loads(line) for line in predictions.read_text().splitlines()]
     assert len(rows) == 6
     assert {row["split"] for row in rows} == {"validation"}
+    held_out = made["reward_model"].result["held_out"]
+    assert [row["annotator"][:10] for row in held_out["annotators"]] == ["annotator-"], "a pseudonym, no id"
+    decided = sum(row["target"] != 0.5 for row in rows)
+    assert held_out["all"]["of"] == held_out["annotators"][0]["of"] == decided
     samples = json.loads((store.verify(made["evaluate"].result["samples"]) / "samples.json").read_text())["samples"]
     assert len(samples) == 6
     assert set(samples[0]) == {"prompt_id", "messages", "base", "live", "candidate"}
