@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, Text, cast, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
@@ -19,8 +19,8 @@ from app.core.forms import (
     Field,
     PreferenceDraft,
     RatingDraft,
-    parse_protocol,
     sentence_of,
+    stored_protocol,
     turn_of,
 )
 from app.core.records import (
@@ -222,13 +222,14 @@ def _draft(assignment: Assignment, row: Feedback, beside: Beside) -> Draft:
 
 def fields_of(db: Session, task: Task) -> list[Field]:
     """The fields of a task's protocol; of a turn only what a turn asks."""
-    return fields_in(db.scalar(select(Protocol.fields).where(Protocol.id == task.protocol_id)), task)
+    stored = select(cast(Protocol.fields, Text)).where(Protocol.id == task.protocol_id)
+    return fields_in(db.scalars(stored).one(), task)
 
 
-def fields_in(protocol: Any, task: Task) -> list[Field]:
-    """The same, from the protocol's stored form."""
-    fields = parse_protocol(protocol)
-    return fields if task.parent_id is None else [turn_of(fields)]
+def fields_in(protocol: str, task: Task) -> list[Field]:
+    """The same, from the protocol as it is stored."""
+    fields = stored_protocol(protocol)
+    return list(fields) if task.parent_id is None else [turn_of(fields)]
 
 
 KEPT = ("id", "created_at", "idempotency_key", "supersedes_id", "withdrawn")

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from app.core import lanes
 from app.core.projects import Pool, settings_of
 from app.core.records import Assignment, Guideline, Membership, Project, User
 from app.core.sensitive import avoids, keep_calm
-from app.core.served import Served, served
+from app.core.served import Served, lend, served
 from app.core.sides import draw_order
-from app.core.standing import hold, standing
+from app.core.standing import TASKS_TODAY, hold, standing
 
 MOST_LEASES = 2
 """What one person holds at a time: the task on the screen and the one that is fetched ahead."""
@@ -54,17 +54,55 @@ def next_task(
     for assignment in held:
         if assignment.idempotency_key not in have:
             assignment.guideline_id = _newest_guideline(db, project)
+            db.flush()
             return served(db, assignment)
-    if project.paused_at is not None or len(held) >= MOST_LEASES or (calm and settings_of(project).all_sensitive):
+    return _fresh(db, project, user, len(held), have=have, membership=membership, wait=not held and not with_locks)
+
+
+_DESK = text(
+    """
+select ({today}) as today,
+  array(select idempotency_key from assignments
+        where project_id = :project and user_id = :user and submitted_at is null and outcome is null
+          and lease_until > clock_timestamp()) as held""".replace("{today}", TASKS_TODAY)
+)
+
+
+def go_on(
+    db: Session, project: Project, user: User, *, have: Sequence[UUID], membership: Membership | None
+) -> tuple[int, Served | None]:
+    """After an act: how many tasks the person answered today, and the next one, as `next_task` with locks finds it.
+
+    Where the page has all that the person holds, as it nearly always has, what they hold and did is one statement.
+    """
+    desk = db.execute(_DESK, {"project": project.id, "user": user.id}).one()
+    if avoids(user) or not set(desk.held) <= set(have):
+        return desk.today, next_task(db, project, user, have=have, membership=membership, with_locks=True)
+    return desk.today, _fresh(db, project, user, len(desk.held), have=have, membership=membership, wait=False)
+
+
+def _fresh(
+    db: Session,
+    project: Project,
+    user: User,
+    held: int,
+    *,
+    have: Sequence[UUID],
+    membership: Membership | None,
+    wait: bool,
+) -> Served | None:
+    """A fresh lease for a person who has `held` others."""
+    calm = avoids(user)
+    if project.paused_at is not None or held >= MOST_LEASES or (calm and settings_of(project).all_sensitive):
         return None
     hands = _Hands(db, project, user, have)
-    place = standing(db, project, user, held=len(held), membership=membership)
+    place = standing(db, project, user, held=held, membership=membership)
     if place.lane == "gold":
         found = hands.lease(lanes.find_gold(db, project.id, user.id, have=have, calm=calm))
         if found is not None:
             return found
-        place = standing(db, project, user, held=len(held), more_gold=False)
-    return hands.mixed(wait=not held and not with_locks) if place.lane == "any" else None
+        place = standing(db, project, user, held=held, more_gold=False)
+    return hands.mixed(wait=wait) if place.lane == "any" else None
 
 
 def live(project: Project, user: User) -> Any:
@@ -127,8 +165,7 @@ class _Hands:
             "minutes": self.pool.lease_minutes,
             "shown": draw_order(found.segments, found.lean, chance),
         }
-        taken = lanes.take(self.db, found.task_id, terms)
-        return served(self.db, taken) if taken is not None else None
+        return lend(self.db, self.project, found.task_id, terms)
 
 
 def _newest_guideline(db: Session, project: Project) -> int | None:

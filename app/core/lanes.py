@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BindParameter, TextClause, Uuid, bindparam, select, text
+from sqlalchemy import ARRAY, BindParameter, TextClause, Uuid, bindparam, text
 from sqlalchemy.orm import Session
 
 from app.core import sides
-from app.core.records import Assignment
 
 NO_KEY = {"key_share": True}
 """How a task is locked through the ORM: for no key update."""
@@ -110,7 +109,8 @@ NEXT_FREE, NEXT_FREE_CALM = _both(_NEXT, _HAVE, lock="skip locked", remembered=s
 NEXT_WAITING, NEXT_WAITING_CALM = _both(_NEXT, _HAVE, remembered=sides.REMEMBERED)
 GOLD, GOLD_CALM = _both(_GOLD, _HAVE, remembered=sides.REMEMBERED)
 OLD, OLD_CALM = _both(_OLD, remembered=sides.REMEMBERED, among=REPEAT_AMONG)
-LEASE = select(Assignment).from_statement(_statement(_LEASE))
+LEASE = _statement(_LEASE)
+"""Leases a task; its row of assignments comes back, unless the places went meanwhile."""
 
 
 class Found:
@@ -168,11 +168,3 @@ def copy_old(db: Session, project_id: int, user_id: int, *, calm: bool = False) 
     db.execute(_COPY_SEGMENTS, {"copy": copy, "task": found.task_id})
     found.task_id = copy
     return found
-
-
-def take(db: Session, task_id: int, terms: dict[str, Any]) -> Assignment | None:
-    """Lease a task under these terms; None when its places went meanwhile."""
-    leased: Assignment | None = db.scalar(
-        LEASE, {"task": task_id, **terms}, execution_options={"populate_existing": True}
-    )
-    return leased

@@ -1,5 +1,8 @@
 """A project's settings, checked: sampling, pool, round rule, gate. Stored as JSON in projects.settings."""
 
+from functools import lru_cache
+
+import orjson
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -90,8 +93,13 @@ class ProjectSettings(Part):
 
 
 def settings_of(project: Project) -> ProjectSettings:
-    """The checked settings of a project row."""
-    return ProjectSettings.model_validate(project.settings)
+    """The checked settings of a project row. Equal ones are checked once: an answer reads them several times."""
+    return _checked(orjson.dumps(project.settings))
+
+
+@lru_cache(maxsize=500)
+def _checked(settings: bytes) -> ProjectSettings:
+    return ProjectSettings.model_validate_json(settings)
 
 
 def project_by_slug(db: Session, slug: str) -> Project:

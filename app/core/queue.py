@@ -13,15 +13,16 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import bindparam, func, select, text, update
+from sqlalchemy import Text, bindparam, cast, func, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from app.core.answers import Act, Outcome, fields_in, fields_of, rows_of, spent, stored, taken_back, withdraw
 from app.core.errors import Conflict, NotFound
 from app.core.forms import Field, parse_answers, sentence_of
-from app.core.handout import MOST_LEASES, live, next_task
+from app.core.handout import MOST_LEASES, go_on, live, next_task
 from app.core.projects import settings_of
-from app.core.records import Assignment, Project, Protocol, Task, User
+from app.core.records import Assignment, Preference, Project, Protocol, Task, User
 from app.core.records.audit import record
 from app.core.seen import seen_to_end
 from app.core.served import Served, served, texts_of
@@ -34,6 +35,7 @@ __all__ = [
     "Served",
     "clock",
     "fields_for",
+    "go_on",
     "locked",
     "next_task",
     "report",
@@ -82,9 +84,21 @@ def submit(
     given = answers(fields) if callable(answers) else answers
     drafts = parse_answers(fields, given, _shown(db, assignment, read=any(field.reads for field in fields)))
     read = seen_to_end(assignment.display_order, seen)
-    db.add_all(rows_of(db, assignment, fields, drafts, key))
+    rows = rows_of(db, assignment, fields, drafts, key)
+    preferences = [row for row in rows if isinstance(row, Preference)]
+    db.add_all(row for row in rows if not isinstance(row, Preference))
     db.flush()
-    late = _close(db, task, assignment, token, "answered", active_ms=active_ms, input_method=input_method, seen=read)
+    late = _close(
+        db,
+        task,
+        assignment,
+        token,
+        "answered",
+        preferences=preferences,
+        active_ms=active_ms,
+        input_method=input_method,
+        seen=read,
+    )
     return Outcome("answered", sentence_of(fields, drafts), late=late)
 
 
@@ -196,7 +210,7 @@ def withdraw_stale(db: Session, project: Project, deployment_id: int | None) -> 
 
 
 _LOCKED = (
-    select(Task, Assignment, Protocol.fields)
+    select(Task, Assignment, cast(Protocol.fields, Text))
     .join_from(Task, Assignment, Assignment.task_id == Task.id)
     .join(Protocol, Protocol.id == Task.protocol_id)
     .where(Assignment.idempotency_key == bindparam("key"), Assignment.user_id == bindparam("user"))
@@ -213,7 +227,7 @@ def locked(db: Session, user: User, key: UUID) -> tuple[Task, Assignment]:
     return found[0], found[1]
 
 
-def _locked(db: Session, user: User, key: UUID) -> tuple[Task, Assignment, list[Any]] | None:
+def _locked(db: Session, user: User, key: UUID) -> tuple[Task, Assignment, str] | None:
     """The same, and the form of the task; None when the key is not, or is no more, one of this person's.
 
     One statement: its rows are locked in the order in which they are named, and read as they are after the wait.
@@ -228,13 +242,20 @@ with closed as (
     set outcome = :act, submitted_at = clock_timestamp(), reason = :reason, active_ms = :active_ms,
         input_method = :input_method, seen_to_end = cast(:seen as smallint[]),
         late = lease_until < clock_timestamp() or lease_token <> :token
-    where id = :assignment returning task_id, outcome, late),
+    where id = :assignment returning id, task_id, project_id, user_id, outcome, late),
+  said as (
+    insert into preferences
+      (project_id, task_id, assignment_id, user_id, field, outcome, tiers, strength, note, idempotency_key)
+    select c.project_id, c.task_id, c.id, c.user_id, p.field, p.outcome, p.tiers, p.strength, p.note, p.idempotency_key
+    from closed c, jsonb_to_recordset(:preferences)
+      as p (field text, outcome text, tiers jsonb, strength smallint, note text, idempotency_key uuid)),
   counted as (
     update tasks t
     set answers = t.answers + 1,
         state = case when t.state = 'open' and t.answers + 1 >= t.answers_needed then 'done' else t.state end
     from closed where t.id = closed.task_id and closed.outcome = 'answered')
-select late from closed""")
+select late from closed""").bindparams(bindparam("preferences", type_=JSONB))
+_SAID = ("field", "outcome", "tiers", "strength", "note")
 
 
 def _close(
@@ -244,15 +265,23 @@ def _close(
     token: UUID,
     act: Act,
     *,
+    preferences: Sequence[Preference] = (),
     reason: str | None = None,
     active_ms: int | None = None,
     input_method: str | None = None,
     seen: list[int] | None = None,
 ) -> bool:
-    """Write the act down, and count an answer; both rows are locked by the caller. Whether it is late: its lease had
-    ended, or had ended once and was given anew."""
+    """Write the act down with its preferences, and count an answer; both rows are locked by the caller. Whether it is
+    late: its lease had ended, or had ended once and was given anew."""
     told = {"act": act, "token": token, "reason": reason, "active_ms": active_ms, "input_method": input_method}
-    late: bool = db.execute(_CLOSE, {"assignment": assignment.id, "seen": seen, **told}).scalar_one()
+    said = [
+        {"idempotency_key": row.idempotency_key and str(row.idempotency_key)}
+        | {name: getattr(row, name) for name in _SAID}
+        for row in preferences
+    ]
+    late: bool = db.execute(
+        _CLOSE, {"assignment": assignment.id, "seen": seen, "preferences": said, **told}
+    ).scalar_one()
     db.expire(assignment)
     db.expire(task)
     return late

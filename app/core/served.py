@@ -6,11 +6,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import Row, Select, Text, bindparam, cast, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.selectable import FromClause
 
-from app.core.forms import Field, is_alone, lead_of, names_of, parse_protocol
+from app.core import lanes
+from app.core.forms import Field, is_alone, lead_of, names_of, stored_protocol
 from app.core.records import Assignment, Guideline, Project, Prompt, Protocol, Step, Task, TaskSegment
 from app.core.records.base import Json
 from app.core.sensitive import is_sensitive
@@ -68,30 +70,56 @@ _PARTS = (
     .correlate(Task)
     .scalar_subquery()
 )
-_SERVED = (
-    select(Prompt.messages, Prompt.sensitive, Protocol.fields, Guideline.version, _PARTS)
-    .select_from(Task)
-    .join(Prompt, Prompt.id == Task.prompt_id)
-    .join(Protocol, Protocol.id == Task.protocol_id)
-    .outerjoin(Guideline, Guideline.id == bindparam("guideline"))
-    .where(Task.id == bindparam("task"))
-)
+
+
+def _serving(lent: FromClause) -> Select[Any]:
+    """Everything that a page shows of the rows of `lent`, which have the columns of assignments."""
+    return (
+        select(
+            *(lent.c[name] for name in ("idempotency_key", "lease_token", "lease_until", "display_order")),
+            Prompt.messages,
+            Prompt.sensitive,
+            cast(Protocol.fields, Text).label("fields"),
+            Guideline.version,
+            _PARTS.label("parts"),
+        )
+        .select_from(lent)
+        .join(Task, Task.id == lent.c.task_id)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .join(Protocol, Protocol.id == Task.protocol_id)
+        .outerjoin(Guideline, Guideline.id == lent.c.guideline_id)
+    )
+
+
+_ASSIGNMENTS = Assignment.__table__
+_SERVED = _serving(_ASSIGNMENTS).where(_ASSIGNMENTS.c.id == bindparam("assignment"))
+# The lease and what is shown of it are one statement: what others read of the task was committed long before.
+_LENT = _serving(lanes.LEASE.columns(*_ASSIGNMENTS.c).cte("lent"))
 
 
 def served(db: Session, assignment: Assignment) -> Served:
     """The task of an assignment, in its display order."""
-    which = {"task": assignment.task_id, "guideline": assignment.guideline_id}
-    messages, sensitive, fields, version, parts = db.execute(_SERVED, which).one()
-    texts = _joined(parts or [])
+    row = db.execute(_SERVED, {"assignment": assignment.id}).one()
+    return _read(row, db.get_one(Project, assignment.project_id))
+
+
+def lend(db: Session, project: Project, task_id: int, terms: dict[str, Any]) -> Served | None:
+    """Lease a task of this project under these terms, and show it; None when its places went meanwhile."""
+    row = db.execute(_LENT, {"task": task_id, **terms}).one_or_none()
+    return _read(row, project) if row is not None else None
+
+
+def _read(row: Row[Any], project: Project) -> Served:
+    texts = _joined(row.parts or [])
     return Served(
-        key=assignment.idempotency_key,
-        token=assignment.lease_token,
-        messages=messages,
-        answers=[texts[position] for position in assignment.display_order],
-        fields=parse_protocol(fields),
-        guideline_version=version,
-        lease_until=assignment.lease_until,
-        sensitive=is_sensitive(db.get_one(Project, assignment.project_id), sensitive),
+        key=row.idempotency_key,
+        token=row.lease_token,
+        messages=row.messages,
+        answers=[texts[position] for position in row.display_order],
+        fields=list(stored_protocol(row.fields)),
+        guideline_version=row.version,
+        lease_until=row.lease_until,
+        sensitive=is_sensitive(project, row.sensitive),
     )
 
 

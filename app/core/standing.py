@@ -14,6 +14,15 @@ from app.core.told import Stored
 Lane = Literal["any", "gold", "none"]
 Why = Literal["", "cap", "screening", "sensitive"]
 
+# Turns of a talk are looked for in an index of their own, which most installations have nothing in.
+TASKS_TODAY = """
+select count(*) from assignments a
+where a.user_id = :user and a.project_id = :project and a.outcome = 'answered'
+  and a.submitted_at >= date_trunc('day', now())
+  and not exists (select from tasks t where t.id = a.task_id and t.parent_id is not null)"""
+"""How many tasks a person answered in a project since midnight (UTC); a talk is one, however many turns it has."""
+_TASKS_TODAY = text(TASKS_TODAY)
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -74,8 +83,14 @@ def _membership(db: Session, project: Project, user: User) -> Membership | None:
     return db.scalar(select(Membership).where(*mine).execution_options(populate_existing=True))
 
 
+def tasks_today(db: Session, project: Project, user: User) -> int:
+    """How many tasks this person answered here since midnight (UTC); a talk is one, however many turns it has."""
+    count: int = db.scalars(_TASKS_TODAY, {"project": project.id, "user": user.id}).one()
+    return count
+
+
 def answered_today(db: Session, project: Project, user: User) -> int:
-    """Tasks this person answered here since midnight (UTC)."""
+    """Tasks and turns this person answered here since midnight (UTC)."""
     return db.scalars(
         select(func.count()).where(
             Assignment.user_id == user.id,

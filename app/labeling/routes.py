@@ -15,7 +15,7 @@ from app.core.forms import Converse
 from app.core.forms.write import MOST_TEXT
 from app.core.pauses import give_back
 from app.core.records import User
-from app.core.standing import Standing, hold
+from app.core.standing import Standing, hold, tasks_today
 from app.core.words import gettext
 from app.labeling import service, talk_routes
 from app.labeling.history_routes import router as history_router
@@ -60,7 +60,7 @@ def next_fragment(request: Request, slug: str, have: Have = []) -> Response:  # 
         if task is None:
             place = service.place_of(db, access.project, access.user)
             return _nothing(request, place) if place.why else Response(status_code=204)
-        number = service.today(db, access.project, access.user) + 1 + len(have)
+        number = tasks_today(db, access.project, access.user) + 1 + len(have)
     if isinstance(task.lead, Converse):
         return Response(status_code=205)
     return render(request, "labeling/_task.html", task=task, number=number)
@@ -142,7 +142,7 @@ def undo(request: Request, slug: str) -> Response:
     with request.app.state.uow() as db:
         access = member(db, request, slug, *LABELERS)
         undone = queue.undo(db, access.project, access.user)
-        today = service.today(db, access.project, access.user)
+        today = tasks_today(db, access.project, access.user)
     words = _taken_back(undone)
     if not wants_json(request):
         return say(request, see_other(request, f"/projects/{slug}/label"), words, "info")
@@ -191,8 +191,7 @@ def _acted(request: Request, slug: str, store: Callable[[Session, User], Outcome
         if have:
             hold(db, access.project, access.user)
         outcome = store(db, access.user)
-        today = service.today(db, access.project, access.user) if by_script else 0
-        ahead = _ahead(db, access, have) if have else None
+        today, ahead = _ahead(db, access, have) if by_script else (0, None)
     if not by_script:
         return say(request, see_other(request, f"/projects/{slug}/{back}"), service.saved(outcome))
     told = {
@@ -207,10 +206,15 @@ def _acted(request: Request, slug: str, store: Callable[[Session, User], Outcome
     return JSONResponse(told)
 
 
-def _ahead(db: Session, access: Access, have: list[UUID]) -> queue.Served | None:
-    """A task to send along; None where the page has to ask for it itself: a talk, or a reason why there is none."""
-    task = queue.next_task(db, access.project, access.user, have=have, membership=access.membership, with_locks=True)
-    return None if task is None or isinstance(task.lead, Converse) else task
+def _ahead(db: Session, access: Access, have: list[UUID]) -> tuple[int, queue.Served | None]:
+    """How many were answered today, and a task to send along, for a page that names those it has.
+
+    None where the page has to ask for it itself: a talk, or a reason why there is none.
+    """
+    if not have:
+        return tasks_today(db, access.project, access.user), None
+    today, task = queue.go_on(db, access.project, access.user, have=have, membership=access.membership)
+    return today, None if task is None or isinstance(task.lead, Converse) else task
 
 
 def _fragment(request: Request, task: queue.Served, number: int) -> str:

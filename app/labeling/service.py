@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core import leases
@@ -18,7 +18,7 @@ from app.core.projects import settings_of
 from app.core.queue import REASONS
 from app.core.records import Assignment, Guideline, Project, Task, User
 from app.core.sensitive import only_these_left
-from app.core.standing import Standing, standing
+from app.core.standing import Standing, standing, tasks_today
 from app.core.words import N_, gettext
 
 MOST_KEYS = 16
@@ -39,26 +39,7 @@ class Progress:
 
 def progress(db: Session, project: Project, user: User) -> Progress:
     """What the top bar shows."""
-    return Progress(today(db, project, user), settings_of(project).daily_goal)
-
-
-_TODAY = (
-    select(func.count())
-    .select_from(Assignment)
-    .join(Task, Task.id == Assignment.task_id)
-    .where(
-        Assignment.user_id == bindparam("user"),
-        Assignment.project_id == bindparam("project"),
-        Assignment.outcome == "answered",
-        Assignment.submitted_at >= func.date_trunc("day", func.now()),
-        Task.parent_id.is_(None),
-    )
-)
-
-
-def today(db: Session, project: Project, user: User) -> int:
-    """How many tasks this person answered here since midnight (UTC); a talk is one, however many turns it has."""
-    return db.scalars(_TODAY, {"user": user.id, "project": project.id}).one()
+    return Progress(tasks_today(db, project, user), settings_of(project).daily_goal)
 
 
 def newest_guideline(db: Session, project: Project) -> Guideline | None:

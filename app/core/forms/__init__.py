@@ -5,7 +5,9 @@ rows, and how a stored answer reads as a sentence; templates/labeling/fields/ ha
 speak of slots (0 = first shown), never of positions: only app.core.queue knows which segment stood in which slot.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import Field as Limits
@@ -60,6 +62,7 @@ __all__ = [
     "parse_protocol",
     "segments_of",
     "sentence_of",
+    "stored_protocol",
     "turn_of",
 ]
 
@@ -94,6 +97,12 @@ def parse_protocol(fields: object) -> list[Field]:
     if problems:
         raise InvalidInput(problems)
     return sorted(parsed, key=lambda field: field.place == "panel")
+
+
+@lru_cache(maxsize=500)
+def stored_protocol(stored: str) -> tuple[Field, ...]:
+    """The same of the text that the database keeps: equal ones are checked once, since every answer needs them."""
+    return tuple(parse_protocol(json.loads(stored)))
 
 
 def _clashes(fields: Sequence[Field]) -> list[Problem]:
