@@ -7,13 +7,14 @@ import pytest
 
 from app.core.errors import BadConfiguration
 from app.core.settings import Settings
-from trainer.benching.command import bench_training
+from trainer.benching.command import bench_training, fraction, table
 
 
 def settings_for(model: Path, home: Path) -> Settings:
     return Settings(home=home, base_model=str(model), threads=1, dtype="float32")
 
 
+@pytest.mark.slow
 def test_our_own_rollout_is_measured(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "found.json"
     asked = ["--what", "rollout", "--repetitions", "1", "--steps", "2", "-o", str(output)]
@@ -46,3 +47,14 @@ def test_our_own_recipes_are_measured(kind: str, tiny_model: Path, tmp_path: Pat
 def test_bad_options_are_sentences(asked: list[str], words: str, tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(BadConfiguration, match=words):
         bench_training(settings_for(tiny_model, tmp_path), asked)
+
+
+def test_ratios_are_of_medians_without_the_first_step_and_by_repetition() -> None:
+    ours = {"work": 8.0, "peak_mib": 100.0, "gemm": 1e9, "layers": 1e6, "head": 0, "tokens": 250.0}
+    found = {
+        "Palate": [ours | {"seconds": [9.0, 2.0, 2.0]}, ours | {"seconds": [9.0, 4.0, 4.0]}],
+        "TRL": [{"work": 8.0, "peak_mib": 400.0, "seconds": [1.0, 6.0, 6.0]}] * 2,
+    }
+    written = table("reward", found)
+    assert "Palate / TRL: 2.25 times (1.50 to 3.00), 0.25 of the memory" in written
+    assert fraction("reward", found["Palate"]) == pytest.approx((0.5 + 0.25) / 2)

@@ -117,7 +117,8 @@ def _texts(file: Path | None) -> list[tuple[str, str, str]]:
         def words(least: int, most: int) -> str:
             return " ".join(draw.choices(WORDS, k=draw.randint(least, most)))
 
-        return [(words(10, 60), words(5, 80), words(5, 80)) for _ in range(400)]
+        # Every second one short, for tokenizers that know no words.
+        return [(words(4, most), words(2, most), words(2, most)) for most in (60, 8) * 200]
     try:
         rows = json.loads(file.read_text())
         made = [
