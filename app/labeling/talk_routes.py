@@ -13,6 +13,7 @@ from app.core import talks
 from app.core.answers import Outcome
 from app.core.errors import AppError, Conflict
 from app.core.forms import turn_of
+from app.core.standing import tasks_today
 from app.core.talk import talk_of
 from app.core.turns import Reply
 from app.core.words import gettext
@@ -154,7 +155,7 @@ def end(request: Request, slug: str) -> Response:
 
 def _told(db: Session, access: Access, outcome: Outcome) -> dict[str, Any]:
     """The acknowledgement of an act, as every label page reads it."""
-    return {**asdict(outcome), "today": service.today(db, access.project, access.user)}
+    return {**asdict(outcome), "today": tasks_today(db, access.project, access.user)}
 
 
 def _fragment(request: Request, db: Session, access: Access, key: UUID) -> Response:

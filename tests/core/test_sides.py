@@ -11,7 +11,7 @@ from scipy.stats import binomtest, chisquare
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from app.core import handout, lanes, sides
+from app.core import handout, lanes, served, sides
 from app.core.records import Assignment
 from tests import factories
 
@@ -118,7 +118,7 @@ def test_hand_outs_of_the_queue_are_uniform_and_stored(
         factories.make_task(db, factories.make_prompt(db, project), answers_needed=persons)
     monkeypatch.setattr(handout, "chance", random.Random(11))  # noqa: S311  (repeatable)
     close = text(
-        "update assignments set outcome = 'answered', submitted_at = clock_timestamp() where id = :id returning task_id"
+        "update assignments set outcome = 'answered', submitted_at = clock_timestamp() where idempotency_key = :key"
     )
     for user in people:
         for _ in range(200):
@@ -132,9 +132,9 @@ def test_hand_outs_of_the_queue_are_uniform_and_stored(
                 "minutes": 30,
                 "shown": order,
             }
-            taken = lanes.take(db, found.task_id, terms)
+            taken = served.lend(db, project, found.task_id, terms)
             assert taken is not None
-            db.execute(close, {"id": taken.id})
+            db.execute(close, {"key": taken.key})
     stored = db.execute(select(Assignment.user_id, Assignment.display_order)).all()
     assert len(stored) == 200 * persons
     assert uniformity([tuple(order) for _, order in stored]) > 0.01

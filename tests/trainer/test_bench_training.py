@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,8 +51,8 @@ def test_bad_options_are_sentences(asked: list[str], words: str, tiny_model: Pat
 
 
 def test_ratios_are_of_medians_without_the_first_step_and_by_repetition() -> None:
-    ours = {"work": 8.0, "peak_mib": 100.0, "gemm": 1e9, "layers": 1e6, "head": 0, "tokens": 250.0}
-    found = {
+    ours: dict[str, Any] = {"work": 8.0, "peak_mib": 100.0, "gemm": 1e9, "layers": 1e6, "head": 0, "tokens": 250.0}
+    found: dict[str, list[dict[str, Any]]] = {
         "Palate": [ours | {"seconds": [9.0, 2.0, 2.0]}, ours | {"seconds": [9.0, 4.0, 4.0]}],
         "TRL": [{"work": 8.0, "peak_mib": 400.0, "seconds": [1.0, 6.0, 6.0]}] * 2,
     }
