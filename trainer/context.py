@@ -27,6 +27,8 @@ class Context:
     report: Report
     checkpoints: Checkpoints
     seed: int
+    reward_modules: tuple[str, ...] = ()
+    """Where reward functions may come from (PALATE_REWARD_MODULES)."""
 
 
 def must_be_number(loss: float, step: int) -> float:
@@ -37,9 +39,11 @@ def must_be_number(loss: float, step: int) -> float:
     return loss
 
 
-def fall(learning_rate: float, step: int, steps: int) -> float:
-    """Linear from `learning_rate` at step 0 to 0 after the last step (N+ detail 22)."""
-    return learning_rate * (1 - step / steps)
+def fall(learning_rate: float, step: int, steps: int, warmup: int = 0) -> float:
+    """Linear from `learning_rate` to 0 after the last step (N+ detail 22); first up to it over `warmup` steps."""
+    if step < warmup:
+        return learning_rate * (step + 1) / (warmup + 1)
+    return learning_rate * (1 - (step - warmup) / (steps - warmup))
 
 
 class Stopwatch:

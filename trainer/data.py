@@ -194,7 +194,7 @@ def token_batches(sequences: Sequences, budget: int, *, packed: bool) -> list[li
     return cuts
 
 
-def shuffled(count: int, *seed: int) -> list[int]:
+def shuffled(count: int, *seed: int | str) -> list[int]:
     """A permutation that depends on nothing but its seed, so that a resumed run draws the same one."""
     order = list(range(count))
     random.Random(":".join(map(str, seed))).shuffle(order)  # noqa: S311 - an order of training, not a secret

@@ -1,23 +1,27 @@
-"""What PPO learns from: a batch of sampled answers, read once by policy, reference, reward model and critic.
+"""What PPO and RLOO learn from: a batch of sampled answers, read once by policy, reference, reward model and critic.
 
 The answers are cut into the very micro-batches of the first epoch, so that the policy's forward pass here and there are
 the same computation and the first ratio is exactly 1, in every dtype.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from app.core.recipes import PpoConfig
+from app.core.recipes import PolicyConfig
 from trainer.context import Context, RecipeError
+from trainer.critics import Critic
 from trainer.data import Batch, Prompt, pad, shuffled, token_batches
 from trainer.recipes.reward_model import NAME as REWARD
 from trainer.recipes.reward_model import Normalisation
+from trainer.rewards import Rewards, Written
+from trainer.rewards.written import as_text
 from trainer.rollout import Rollout, sample
 
-POLICY, VALUE, BEST = "policy", "value", "best"
-"""Names of the adapters (and, for `value`, of the head) of a PPO run."""
+POLICY, BEST, AVERAGE = "policy", "best", "average"
+"""Names of the adapters of a run that trains a policy."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +35,10 @@ class Experience:
     old: Tensor  # the same under the trainer's own forward pass: what ratios are measured against
     reference: Tensor
     entropy: Tensor
-    values: Tensor  # read before each token
-    scores: Tensor  # (N,) normalised rewards, before penalties
-    features: Tensor | None  # (N, R, d) hidden states of the reward model, for the "head" critic
+    values: Tensor  # read before each token; 0 without a critic
+    scores: Tensor  # (N,) weighted sums of the reward terms, before penalties
+    terms: dict[str, float]  # mean and deviation of every term
+    features: Tensor | None  # (N, R, d) hidden states of the reward model, for the critic that reads them
 
     @property
     def lengths(self) -> Tensor:
@@ -41,7 +46,7 @@ class Experience:
         return self.mask.sum(1)
 
 
-def speak(context: Context, prompts: list[Prompt], config: PpoConfig, step: int) -> Rollout:
+def speak(context: Context, prompts: list[Prompt], config: PolicyConfig, step: int) -> Rollout:
     """Samples of the policy: nothing filtered, so that the log-probs are those of what was sampled."""
     return sample(
         context.trunk,
@@ -55,7 +60,7 @@ def speak(context: Context, prompts: list[Prompt], config: PpoConfig, step: int)
     )
 
 
-def minibatches(config: PpoConfig, count: int, *seed: int) -> list[list[int]]:
+def minibatches(config: PolicyConfig, count: int, *seed: int) -> list[list[int]]:
     """A fresh shuffle of all answers, cut into `minibatches` of equal size: one optimiser step each."""
     order, size = shuffled(count, *seed), count // config.minibatches
     return [order[start : start + size] for start in range(0, count, size)]
@@ -79,50 +84,70 @@ def judge(
     rollout: Rollout,
     normalisation: Normalisation,
     *,
-    config: PpoConfig,
+    config: PolicyConfig,
+    rewards: Rewards,
+    critic: Critic | None,
     step: int,
 ) -> Experience:
-    """One forward pass per adapter over every answer."""
+    """One forward pass per adapter over every answer, then the reward terms."""
     trunk = context.trunk
-    sequences = [
-        (prompts[index].token_ids, tokens)
-        for index, tokens in zip(rollout.prompt_index, rollout.token_ids, strict=True)
-    ]
+    sequences = sequences_of(prompts, rollout)
     shape = (len(sequences), max(len(answer) for _, answer in sequences))
     sampled, old, reference, entropy, values = torch.zeros(5, *shape, device=trunk.device)
     mask = torch.zeros(shape, dtype=torch.bool, device=trunk.device)
-    scores = torch.zeros(len(sequences), device=trunk.device)
-    features = torch.zeros(*shape, trunk.width, device=trunk.device) if config.critic == "head" else None
+    members = torch.zeros(len(sequences), 1, device=trunk.device)
+    keep = critic is not None and critic.kind == "head"
+    features = torch.zeros(*shape, trunk.width, device=trunk.device) if keep else None
     for minibatch in minibatches(config, len(sequences), context.seed, step, 0):
         mine = [sequences[row] for row in minibatch]
         for rows, batch in cut(context, mine, minibatch, config.micro_batch_tokens):
             width = batch.mask.shape[1]
             mask[rows, :width] = batch.mask
-            for adapter, target in ((POLICY, old), (None, reference)):
-                with trunk.use(adapter):
-                    states = batch.at_answer(trunk.read(batch))
-                target[rows, :width], uncertainty = trunk.token_logprobs(
-                    states, batch.targets, batch.mask, config.temperature
-                )
-                if adapter == POLICY:
-                    entropy[rows, :width] = uncertainty
-            with trunk.use(REWARD):
-                hidden = trunk.read(batch)
-            scores[rows] = normalisation.of(trunk.head(REWARD)(batch.at_end(hidden))[:, 0])
-            states = batch.at_answer(hidden).float()
-            if features is not None:
-                features[rows, :width] = states
-            else:
-                with trunk.use(VALUE):
-                    states = batch.at_answer(trunk.read(batch))
-            values[rows, :width] = torch.where(batch.mask, trunk.head(VALUE)(states), 0)
+            with trunk.use(None):
+                states = batch.at_answer(trunk.read(batch))
+            reference[rows, :width], _ = trunk.token_logprobs(states, batch.targets, batch.mask, config.temperature)
+            with trunk.use(POLICY):
+                states = batch.at_answer(trunk.read(batch))
+            old[rows, :width], entropy[rows, :width] = trunk.token_logprobs(
+                states, batch.targets, batch.mask, config.temperature
+            )
+            judged = None
+            if rewards.ask_model or keep:
+                with trunk.use(REWARD):
+                    hidden = trunk.read(batch)
+                members[rows] = normalisation.of(trunk.head(REWARD)(batch.at_end(hidden)))
+                judged = batch.at_answer(hidden).float()
+            if features is not None and judged is not None:
+                features[rows, :width] = judged
+            if critic is not None:
+                values[rows, :width] = torch.where(batch.mask, critic.read(batch, states, judged), 0)
     for row, logprobs in enumerate(rollout.logprobs):
         sampled[row, : len(logprobs)] = torch.tensor(logprobs)
-    finished = torch.tensor(rollout.finished, device=trunk.device)
-    return Experience(sequences, finished, mask, sampled, old, reference, entropy, values, scores, features)
+    scores, terms = rewards.of(as_written(context, prompts, rollout, members.cpu() if rewards.ask_model else None))
+    finished, scores = torch.tensor(rollout.finished, device=trunk.device), scores.to(trunk.device)
+    return Experience(sequences, finished, mask, sampled, old, reference, entropy, values, scores, terms, features)
 
 
-def check(experience: Experience, config: PpoConfig, dtype: torch.dtype, *, fresh: bool) -> float:
+def sequences_of(prompts: Sequence[Prompt], rollout: Rollout) -> list[tuple[list[int], list[int]]]:
+    """(prompt, answer) tokens of every answer."""
+    return [
+        (prompts[index].token_ids, tokens)
+        for index, tokens in zip(rollout.prompt_index, rollout.token_ids, strict=True)
+    ]
+
+
+def as_written(context: Context, prompts: Sequence[Prompt], rollout: Rollout, members: Tensor | None) -> Written:
+    """A rollout as reward terms see it."""
+    return Written(
+        prompts=[as_text(prompts[index]) for index in rollout.prompt_index],
+        texts=[context.tokenizer.decode(tokens) for tokens in rollout.token_ids],
+        lengths=torch.tensor([len(tokens) for tokens in rollout.token_ids]),
+        finished=torch.tensor(rollout.finished),
+        members=members,
+    )
+
+
+def check(experience: Experience, config: PolicyConfig, dtype: torch.dtype, *, fresh: bool) -> float:
     """The invariants that can be seen before learning. Returns the sampler's mean error per token; raises RecipeError.
 
     `fresh`: the policy is a new adapter that nothing has trained yet, so it must be the reference.
@@ -130,7 +155,7 @@ def check(experience: Experience, config: PpoConfig, dtype: torch.dtype, *, fres
     exact = dtype == torch.float32
     if fresh:
         apart = float((experience.old - experience.reference).abs().max())
-        if apart > (1e-5 if exact else 1e-2):
+        if not apart <= (1e-5 if exact else 1e-2):
             raise RecipeError(
                 f"A fresh policy should equal the base model, but their log-probs differ by up to {apart:.4f}."
                 " The adapter was not empty, or two forward passes do not compute the same."

@@ -49,6 +49,7 @@ def kl(logprobs: Tensor, reference: Tensor, estimator: str = "k1") -> Tensor:
     """KL(policy‖reference) per token, from samples of the policy (Schulman, "Approximating KL divergence").
 
     k1 is unbiased and may be negative, k2 is biased and has the right gradient, k3 is unbiased and never negative.
+    As a penalty in the reward only k1 has the gradient of the KL; as a loss only k2 has (`kl_loss`).
     """
     difference = logprobs - reference
     if estimator == "k1":
@@ -90,25 +91,84 @@ class PolicyLoss:
 
 
 def policy_loss(
-    new: Tensor, old: Tensor, advantages: Tensor, mask: Tensor, *, clip: float, total: float | Tensor
+    new: Tensor,
+    old: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    *,
+    clip: float,
+    total: float | Tensor,
+    dual_clip: float = 0.0,
 ) -> PolicyLoss:
     """PPO's clipped surrogate, summed over tokens and divided by `total`: the token count of the WHOLE optimiser step,
-    so that cutting it into micro-batches changes nothing."""
+    so that cutting it into micro-batches changes nothing.
+
+    `dual_clip` c > 1 (Ye et al. 2020): a token with a negative advantage costs at most −c · advantage, however likely
+    it became. 0: no such bound.
+    """
     log_ratio = torch.where(mask, new - old, 0).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
     ratio = torch.exp(log_ratio)
     plain = -advantages * ratio
     held = -advantages * ratio.clamp(1 - clip, 1 + clip)
-    loss = torch.where(mask, torch.maximum(plain, held), 0).sum() / total
+    bounded = torch.maximum(plain, held)
+    if dual_clip:
+        bounded = torch.where(advantages < 0, torch.minimum(bounded, -dual_clip * advantages), bounded)
+    loss = torch.where(mask, bounded, 0).sum() / total
     with torch.no_grad():
         return PolicyLoss(
             loss=loss,
             approx_kl=(log_ratio**2 / 2).sum(),
-            clipped=((held > plain) & mask).sum(),
+            clipped=((bounded != plain) & mask).sum(),
             ratio=torch.where(mask, ratio, 0).sum(),
             ratio_square=torch.where(mask, ratio**2, 0).sum(),
             ratio_max=ratio.max(),
             drift=(ratio - 1).abs().max(),
         )
+
+
+def sequence_loss(
+    new: Tensor, old: Tensor, advantages: Tensor, mask: Tensor, *, clip: float, total: float | Tensor
+) -> PolicyLoss:
+    """The same with whole answers as actions (RLOO): advantages (B,), ratios of answers, `total` answers.
+
+    On the batch that was just sampled its gradient is REINFORCE's, −A · ∇ log π(answer). Ratios and clipped are of
+    answers; approx_kl and drift are of tokens, as in `policy_loss`.
+    """
+    log_ratio = torch.where(mask, new - old, 0).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    ratio = torch.exp(log_ratio.sum(1).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT))
+    plain = -advantages * ratio
+    held = -advantages * ratio.clamp(1 - clip, 1 + clip)
+    loss = torch.maximum(plain, held).sum() / total
+    with torch.no_grad():
+        return PolicyLoss(
+            loss=loss,
+            approx_kl=(log_ratio**2 / 2).sum(),
+            clipped=(held > plain).sum(),
+            ratio=ratio.sum(),
+            ratio_square=(ratio**2).sum(),
+            ratio_max=ratio.max(),
+            drift=(torch.exp(log_ratio) - 1).abs().max(),
+        )
+
+
+def leave_one_out(scores: Tensor, samples: int) -> Tensor:
+    """score − mean of the other `samples` − 1 answers to its prompt (Kool et al. 2019). scores (N,): by prompt."""
+    grouped = scores.view(-1, samples)
+    others = (grouped.sum(1, keepdim=True) - grouped) / (samples - 1)
+    return (grouped - others).flatten()
+
+
+def kl_loss(
+    new: Tensor, old: Tensor, reference: Tensor, mask: Tensor, *, estimator: str, total: float | Tensor
+) -> Tensor:
+    """KL as a loss: over tokens that `old` sampled, each with its probability ratio as a weight without gradient.
+
+    k2: its gradient is that of KL(policy‖reference) token by token. k3: that of KL(reference‖policy) (GRPO's leash).
+    k1's gradient is 0 on average, so it is refused by the config.
+    """
+    ratio = torch.where(mask, new.detach() - old, 0).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
+    apart = torch.where(mask, new - reference, 0).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    return (ratio * kl(apart, torch.zeros_like(apart), estimator)).sum() / total
 
 
 def value_loss(

@@ -2,7 +2,7 @@
 
 import json
 
-from app.core.recipes import PpoConfig
+from app.core.recipes import PolicyConfig
 from trainer.context import Context
 from trainer.data import Prompt
 from trainer.rollout import sample
@@ -12,7 +12,7 @@ PROBES = 8
 PROBE_TOKENS = 32
 
 
-def store_policy(context: Context, config: PpoConfig, prompts: list[Prompt], adapter: str, *, step: int) -> str:
+def store_policy(context: Context, config: PolicyConfig, prompts: list[Prompt], adapter: str, *, step: int) -> str:
     """Write adapter.safetensors, adapter.json and canary.json. Returns the artefact's hash.
 
     The canary is a few answers of this policy with its log-probs under the trainer at temperature 1: a server that

@@ -23,13 +23,15 @@ from app.core.errors import AppError, Cancelled, LostFence
 from app.core.gate import gate
 from app.core.people import pseudonym
 from app.core.projects import GateLimits
-from app.core.recipes import EvaluateConfig, PpoConfig, RewardModelConfig, make_config
+from app.core.recipes import EvaluateConfig, PpoConfig, RewardModelConfig, RlooConfig, make_config
+from app.core.recipes.rewards import only_reward_model
 from app.core.records import Job, Model, Prompt, Round, Run, Step
 from app.core.records.base import Json
 from app.core.settings import Settings
 from app.core.snapshots import pairs_of
 from app.core.writers import RunWriter
 from trainer.base_model import ensure_base_model, load_tokenizer
+from trainer.candidates import Trained
 from trainer.checkpoints import Checkpoints
 from trainer.context import Context, RecipeError
 from trainer.data import Group, group_pairs
@@ -40,10 +42,12 @@ from trainer.recipes.evaluate import evaluate
 from trainer.recipes.ppo import train_policy
 from trainer.recipes.reward_model import NAME as REWARD
 from trainer.recipes.reward_model import Normalisation, fit_reward_model, load_reward_model
+from trainer.recipes.rloo import train_policy_rloo
+from trainer.rewards import make_rewards
 
 log = logging.getLogger(__name__)
 Made = TypeVar("Made")
-Kind = TypeVar("Kind", RewardModelConfig, PpoConfig, EvaluateConfig)
+Kind = TypeVar("Kind", RewardModelConfig, PpoConfig, RlooConfig, EvaluateConfig)
 PATIENCE = 60.0
 """Seconds that a write waits for a database that is being restarted."""
 LIVE = "live"
@@ -129,11 +133,13 @@ def execute(settings: Settings, uow: UnitOfWork, job_id: int, fence: int) -> Non
         db.refresh(asked)
         parent = db.get_one(Model, asked.parent_model_id)
         pipeline = list(db.scalars(select(Run).where(Run.round_id == round_id).order_by(Run.position)))
+    for run in pipeline:
+        check_rewards(settings, run, RunWriter(uow, job_id, fence, run.id))
     path = ensure_base_model(settings)
     store = ArtifactStore(settings.artifacts)
     report = Reporter(RunWriter(uow, job_id, fence, pipeline[0].id))
     trunk, tokenizer = load_trunk(settings, path), load_tokenizer(path)
-    context = Context(trunk, tokenizer, store, report, Checkpoints(store, report, ""), 0)
+    context = Context(trunk, tokenizer, store, report, Checkpoints(store, report, ""), 0, settings.allowed_rewards)
     execution = Execution(settings, uow, job_id, fence, asked, parent, context)
     for run in pipeline:
         if run.state != "done":
@@ -141,6 +147,16 @@ def execute(settings: Settings, uow: UnitOfWork, job_id: int, fence: int) -> Non
         else:
             execution.made[run.recipe] = run.result
     conclude(execution)
+
+
+def check_rewards(settings: Settings, run: Run, writer: RunWriter) -> None:
+    """Whether a run's reward terms can be made, before the runs that come first have taken their time."""
+    try:
+        make_rewards(run.config.get("reward_terms") or only_reward_model(), settings.allowed_rewards)
+    except AppError as error:
+        sentence = str(error)
+        patiently(lambda: writer.failed(sentence))
+        raise
 
 
 def execute_run(execution: Execution, run: Run) -> None:
@@ -207,11 +223,27 @@ def run_reward_model(execution: Execution, run: Run) -> Json:
 def run_ppo(execution: Execution, run: Run) -> Json:
     """Train the policy from the one that was live when the round started, and register the candidate."""
     config = config_of(run, PpoConfig)
-    prompts = execution.transact(lambda db: read_prompts(db, execution, "train", longest=config.max_tokens))
-    normalisation = reward_on_trunk(execution)
-    trained = train_policy(
-        config, prompts, normalisation, execution.of_run(run), start=artifact(execution.store, execution.parent)
-    )
+    prompts, normalisation, start = to_train(execution, config.max_tokens)
+    trained = train_policy(config, prompts, normalisation, execution.of_run(run), start=start)
+    return register(execution, run, trained)
+
+
+def run_rloo(execution: Execution, run: Run) -> Json:
+    """The same without a critic."""
+    config = config_of(run, RlooConfig)
+    prompts, normalisation, start = to_train(execution, config.max_tokens)
+    trained = train_policy_rloo(config, prompts, normalisation, execution.of_run(run), start=start)
+    return register(execution, run, trained)
+
+
+def to_train(execution: Execution, longest: int) -> tuple[list[PromptTokens], Normalisation, Path | None]:
+    """What both need: prompts, the round's reward model on the trunk, and the live policy's adapter."""
+    prompts = execution.transact(lambda db: read_prompts(db, execution, "train", longest=longest))
+    return prompts, reward_on_trunk(execution), artifact(execution.store, execution.parent)
+
+
+def register(execution: Execution, run: Run, trained: Trained) -> Json:
+    """The candidate as a model of the project."""
     model = execution.transact(
         lambda db: registry.register(
             db,
@@ -235,7 +267,7 @@ def run_evaluate(execution: Execution, run: Run) -> Json:
     normalisation = reward_on_trunk(execution)
     for name in set(trunk.settings) - {REWARD}:
         trunk.drop_adapter(name)
-    trunk.load_adapter(POLICY, execution.store.verify(execution.made["ppo"]["artifact"]))
+    trunk.load_adapter(POLICY, execution.store.verify(candidate_of(execution)["artifact"]))
     live = artifact(execution.store, execution.parent)
     if live is not None:
         trunk.load_adapter(LIVE, live)
@@ -253,8 +285,14 @@ def run_evaluate(execution: Execution, run: Run) -> Json:
 RECIPES: dict[str, Callable[[Execution, Run], Json]] = {
     "reward_model": run_reward_model,
     "ppo": run_ppo,
+    "rloo": run_rloo,
     "evaluate": run_evaluate,
 }
+
+
+def candidate_of(execution: Execution) -> Json:
+    """The result of the run that made the candidate."""
+    return next(execution.made[recipe] for recipe in ("ppo", "rloo") if recipe in execution.made)
 
 
 def conclude(execution: Execution) -> None:
@@ -262,9 +300,10 @@ def conclude(execution: Execution) -> None:
     made = execution.made
     figures: dict[str, Any] = {**made["reward_model"]["metrics"], **made["evaluate"]["metrics"]}
     verdict = gate(GateLimits.model_validate(execution.round.config.get("gate", {})), figures)
+    model_id = int(candidate_of(execution)["model_id"])
 
     def decide(db: Session) -> None:
-        runs.finish_round(db, execution.round.id, int(made["ppo"]["model_id"]), verdict)
+        runs.finish_round(db, execution.round.id, model_id, verdict)
         jobs.finish(db, execution.job_id, execution.fence)
 
     execution.transact(decide)

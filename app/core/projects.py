@@ -1,6 +1,7 @@
 """A project's settings, checked: sampling, pool, round rule, gate. Stored as JSON in projects.settings."""
 
 from functools import lru_cache
+from typing import Any
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
@@ -73,7 +74,7 @@ class Training(Part):
     """The preset its rounds use, with single values changed by name: {"ppo": {"steps": 20}}."""
 
     preset: str = "laptop"
-    overrides: dict[str, dict[str, bool | int | float | str]] = Field(default_factory=dict)
+    overrides: dict[str, dict[str, bool | int | float | str | list[Any]]] = Field(default_factory=dict)
 
 
 class ProjectSettings(Part):

@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: int = 0
     """CPU threads of torch; 0 lets torch decide."""
+    reward_modules: str | None = None
+    """Python modules, separated by commas, whose functions a project's admins may use as reward terms."""
     demo: bool = True
     """Seed the demo project at first start."""
     log_level: str = "INFO"
@@ -72,6 +74,11 @@ class Settings(BaseSettings):
                 f"No database is known: set PALATE_DATABASE_URL, or start ./palate up, which writes {address}."
             )
         return address.read_text().strip()
+
+    @property
+    def allowed_rewards(self) -> tuple[str, ...]:
+        """The modules of `reward_modules`."""
+        return tuple(name.strip() for name in (self.reward_modules or "").split(",") if name.strip())
 
     @property
     def artifacts(self) -> Path:

@@ -37,6 +37,7 @@ class Stored(StrEnum):
     SAMPLING = N_("step %(n)s of %(all)s: sampling")
     JUDGING = N_("step %(n)s of %(all)s: judging")
     LEARNING = N_("step %(n)s of %(all)s: learning")
+    TRIAL = N_("step %(n)s of %(all)s: on trial")
     MEASURING = N_("measuring on held-out pairs")
     STORING = N_("storing the candidate")
     SAMPLING_BASE = N_("sampling the base model")

@@ -1,5 +1,6 @@
 """The form that starts a round: a preset and a few values; what is left empty keeps the preset's value."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -54,11 +55,12 @@ def parse(project: Project, form: Mapping[str, Any]) -> RoundForm:
             continue
         recipe, setting = name.split(".")
         try:
-            overrides.setdefault(recipe, {})[setting] = type(default)(text)
+            value = json.loads(text) if isinstance(default, list) else type(default)(text)
+            overrides.setdefault(recipe, {})[setting] = value
         except ValueError:
-            whole = type(default) is int
-            words = gettext("%(text)s is not a whole number.") if whole else gettext("%(text)s is not a number.")
-            problems.append(Problem(name, words % {"text": text}))
+            words = {int: gettext("%(text)s is not a whole number."), list: gettext("%(text)s is not a list in JSON.")}
+            said = words.get(type(default), gettext("%(text)s is not a number."))
+            problems.append(Problem(name, said % {"text": text}))
     problems += _impossible(project, overrides, preset)
     seed = str(form.get("seed") or "").strip()
     if seed and not (seed.isdecimal() and int(seed) < 2**31):

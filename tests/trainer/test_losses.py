@@ -223,3 +223,87 @@ def test_explained_variance_of_a_perfect_a_constant_and_a_wrong_critic() -> None
     assert losses.explained_variance(torch.full_like(returns, 3.0), returns, mask) == pytest.approx(0, abs=1e-9)
     assert losses.explained_variance(-returns, returns, mask) == pytest.approx(-3)
     assert losses.explained_variance(returns, torch.ones_like(returns), mask) == 0.0
+
+
+@pytest.mark.parametrize("dual", [0.0, 3.0])
+def test_dual_clip_bounds_what_a_bad_token_costs(dual: float) -> None:
+    new, old, mask = batch(20)
+    advantages, _, _ = batch(21)
+    made = losses.policy_loss(3 * new, old, advantages, mask, clip=0.2, total=mask.sum(), dual_clip=dual)
+    total = 0.0
+    for n, o, a in zip(real(3 * new, mask), real(old, mask), real(advantages, mask), strict=True):
+        ratio = math.exp(n - o)
+        bounded = max(-a * ratio, -a * max(0.8, min(1.2, ratio)))
+        total += min(bounded, -dual * a) if dual and a < 0 else bounded
+    assert float(made.loss) == pytest.approx(total / int(mask.sum()), abs=1e-12)
+
+
+def test_leave_one_out_equals_its_loop_and_gives_nothing_away() -> None:
+    scores = torch.arange(12.0, dtype=torch.float64) ** 1.5
+    advantages = losses.leave_one_out(scores, 4)
+    for i, score in enumerate(scores):
+        others = [float(scores[j]) for j in range(i // 4 * 4, i // 4 * 4 + 4) if j != i]
+        assert float(advantages[i]) == pytest.approx(float(score) - sum(others) / 3, abs=1e-12)
+    assert advantages.view(3, 4).sum(1).abs().max() < 1e-12
+    assert_close(losses.leave_one_out(scores + 100, 4), advantages)
+
+
+def test_sequence_loss_equals_its_loop() -> None:
+    new, old, mask = batch(22)
+    advantages = torch.linspace(-1, 1, 5, dtype=torch.float64)
+    made = losses.sequence_loss(new / 5, old / 5, advantages, mask, clip=0.2, total=5)
+    total, clipped = 0.0, 0
+    for b in range(5):
+        ratio = math.exp(sum(float(new[b, t] - old[b, t]) / 5 for t in range(7) if mask[b, t]))
+        plain, held = -float(advantages[b]) * ratio, -float(advantages[b]) * max(0.8, min(1.2, ratio))
+        total, clipped = total + max(plain, held) / 5, clipped + (held > plain)
+    assert float(made.loss) == pytest.approx(total, abs=1e-12)
+    assert int(made.clipped) == clipped
+
+
+def test_sequence_loss_of_an_unmoved_policy_is_reinforce() -> None:
+    old, _, mask = batch(23)
+    advantages = torch.linspace(-1, 1, 5, dtype=torch.float64)
+    new = old.clone().requires_grad_()
+    made = losses.sequence_loss(new, old, advantages, mask, clip=0.2, total=5)
+    (gradient,) = torch.autograd.grad(made.loss, new)
+    assert_close(gradient, torch.where(mask, -advantages[:, None] / 5, 0), atol=1e-12, rtol=0)
+    assert (float(made.drift), float(made.approx_kl)) == (0, 0)
+
+
+def test_kl_losses_have_the_gradients_they_promise() -> None:
+    """On a categorical the expectation can be summed. k2: of KL(policy‖reference), also when another policy sampled;
+    k3: of KL(reference‖policy); k1: none at all."""
+    logits = torch.tensor([0.3, -0.2, 0.1, 0.9], dtype=torch.float64, requires_grad=True)
+    reference = torch.log_softmax(torch.tensor([0.1, 0.1, -0.3, 0.2], dtype=torch.float64), 0)
+    sampler = torch.log_softmax(torch.tensor([0.0, 0.4, 0.2, 0.1], dtype=torch.float64), 0)
+
+    def gradient(loss: Tensor) -> Tensor:
+        return torch.autograd.grad(loss, logits)[0]
+
+    def expected(estimator: str) -> Tensor:
+        policy = torch.log_softmax(logits, 0)
+        one = torch.ones(1, 1, dtype=torch.bool)
+        return gradient(
+            sum(
+                (
+                    sampler[a].exp()
+                    * losses.kl_loss(
+                        policy[a].view(1, 1),
+                        sampler[a].view(1, 1),
+                        reference[a].view(1, 1),
+                        one,
+                        estimator=estimator,
+                        total=1,
+                    )
+                    for a in range(4)
+                ),
+                torch.zeros((), dtype=torch.float64),
+            )
+        )
+
+    policy = torch.log_softmax(logits, 0)
+    assert_close(expected("k2"), gradient((policy.exp() * (policy - reference)).sum()), atol=1e-12, rtol=0)
+    policy = torch.log_softmax(logits, 0)
+    assert_close(expected("k3"), gradient((reference.exp() * (reference - policy)).sum()), atol=1e-12, rtol=0)
+    assert expected("k1").abs().max() < 1e-12

@@ -10,9 +10,11 @@ from typing import Any
 from app.core.errors import InvalidConfig
 from app.core.recipes.evaluate import EvaluateConfig
 from app.core.recipes.metrics import METRICS
+from app.core.recipes.policy import PolicyConfig
 from app.core.recipes.ppo import PpoConfig
 from app.core.recipes.presets import PRESETS
 from app.core.recipes.reward_model import RewardModelConfig
+from app.core.recipes.rloo import RlooConfig
 from app.core.words import gettext
 
 __all__ = [
@@ -22,16 +24,19 @@ __all__ = [
     "RECIPES",
     "Config",
     "EvaluateConfig",
+    "PolicyConfig",
     "PpoConfig",
     "RewardModelConfig",
+    "RlooConfig",
     "config_json",
     "make_config",
 ]
 
-Config = RewardModelConfig | PpoConfig | EvaluateConfig
-RECIPES: dict[str, type[RewardModelConfig] | type[PpoConfig] | type[EvaluateConfig]] = {
+Config = RewardModelConfig | PpoConfig | RlooConfig | EvaluateConfig
+RECIPES: dict[str, type[RewardModelConfig] | type[PpoConfig] | type[RlooConfig] | type[EvaluateConfig]] = {
     "reward_model": RewardModelConfig,
     "ppo": PpoConfig,
+    "rloo": RlooConfig,
     "evaluate": EvaluateConfig,
 }
 PIPELINE = ("reward_model", "ppo", "evaluate")
