@@ -19,7 +19,7 @@ from trainer.checkpoints import Checkpoints
 from trainer.context import Context, RecipeError, fall
 from trainer.critics import prepare_critic
 from trainer.data import pad
-from trainer.experience import AVERAGE, BEST, POLICY, Experience, check, judge, speak
+from trainer.experience import AVERAGE, BEST, POLICY, Experience, check, cut, judge, speak
 from trainer.mix import make_mix
 from trainer.recipes.ppo import train_policy
 from trainer.recipes.reward_model import NAME as REWARD
@@ -83,6 +83,11 @@ def config_of(recipe: str, **changes: Any) -> PolicyConfig:
     made = make_config(recipe, overrides={**SHORT, **changes})
     assert isinstance(made, PolicyConfig)
     return made
+
+
+def fitting(config: PolicyConfig) -> PpoConfig:
+    assert isinstance(config, PpoConfig)
+    return config
 
 
 def without_times(figures: Mapping[int, Mapping[str, float]]) -> dict[tuple[int, str], float]:
@@ -199,6 +204,27 @@ def test_the_budget_of_tokens_changes_no_gradient(tmp_path: Path) -> None:
     whole = policy_gradient(tmp_path, micro_batch_tokens=100_000, **changes)
     assert max(float(g.abs().max()) for g in whole) > 1e-3
     assert apart(whole, policy_gradient(tmp_path, micro_batch_tokens=40, **changes)) < 1e-6
+
+
+def test_the_budget_of_tokens_changes_no_gradient_of_rloo(tmp_path: Path) -> None:
+    def gradient(budget: int) -> list[torch.Tensor]:
+        context, experience = judged(tmp_path, fitting(config_of("ppo")))
+        config = config_of("rloo", micro_batch_tokens=budget, kl_place="loss", kl_estimator="k2")
+        assert isinstance(config, RlooConfig)
+        rows = list(range(len(experience.sequences)))
+        size = updates.Size(experience.mask.sum(), len(rows))
+        advantages = losses.leave_one_out(experience.scores, 4)
+        teach = updates.rloo_teaching(config, experience, advantages=advantages, coefficient=0.1)
+        for places, batch in cut(context, experience.sequences, rows, budget):
+            with context.trunk.use(POLICY):
+                states = batch.at_answer(context.trunk.read(batch))
+            new, _ = context.trunk.token_logprobs(states, batch.targets, batch.mask, config.temperature)
+            teach(places, batch, new, states, size)
+        return [p.grad.clone() for p in context.trunk.parameters_of(POLICY) if p.grad is not None]
+
+    whole = gradient(100_000)
+    assert max(float(g.abs().max()) for g in whole) > 1e-3
+    assert apart(whole, gradient(40)) < 1e-6
 
 
 def test_texts_that_are_mixed_in_pull_towards_themselves(tmp_path: Path) -> None:

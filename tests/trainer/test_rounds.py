@@ -192,6 +192,19 @@ def test_a_worker_that_is_told_to_stop_gives_the_round_back(worker: Worker, db: 
     assert db.get_one(Round, asked.id).state in ("queued", "running")
 
 
+def test_a_reward_function_that_may_not_be_used_ends_the_round_at_its_start(worker: Worker, db: Session) -> None:
+    asked = make_round(db, worker)
+    terms = [{"term": "python", "options": {"function": "os:getcwd"}}]
+    results(db, asked)["ppo"].config = {**results(db, asked)["ppo"].config, "reward_terms": terms}
+    db.commit()
+    ended = work_until_over(worker, db, asked)
+    made = results(db, asked)
+    assert (ended.state, made["ppo"].state, made["reward_model"].started_at) == ("failed", "failed", None)
+    assert made["ppo"].error == (
+        "Reward function os:getcwd may not be used: PALATE_REWARD_MODULES names the modules that may be (none)."
+    )
+
+
 def test_an_error_becomes_a_sentence_on_the_run(worker: Worker, db: Session) -> None:
     asked = make_round(db, worker)
     config = {**results(db, asked)["reward_model"].config, "learning_rate": 1e30, "gradient_clip": 1e30}
