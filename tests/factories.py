@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from app.core import gold
 from app.core.records import (
     Assignment,
+    Demonstration,
     Deployment,
     DeploymentPolicy,
     Guideline,
@@ -245,3 +246,23 @@ def make_preference(
         task.state = "done"
     _add(db, preference)
     return preference
+
+
+def make_demonstration(
+    db: Session, prompt: Prompt, user: User, text: str, *, edited_from: Trajectory | None = None
+) -> Demonstration:
+    """An answer that a person wrote (or made out of another) to a task of its own."""
+    task = make_task(db, prompt, [edited_from] if edited_from else [])
+    assignment = make_assignment(db, task, user, outcome="answered")
+    task.state = "done"
+    row = Demonstration(
+        project_id=prompt.project_id,
+        assignment_id=assignment.id,
+        user_id=user.id,
+        field="own",
+        trajectory_id=make_completion(db, prompt, text, user=user).id,
+        edited_from_id=edited_from.id if edited_from else None,
+        idempotency_key=assignment.idempotency_key,
+    )
+    _add(db, row)
+    return row

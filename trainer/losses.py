@@ -187,6 +187,19 @@ def bradley_terry(difference: Tensor, target: Tensor, *, smoothing: float = 0.0)
     return F.binary_cross_entropy_with_logits(difference, soft, reduction="none")
 
 
+def dpo(log_ratio: Tensor, target: Tensor, *, beta: float, smoothing: float = 0.0) -> Tensor:
+    """DPO (P,) of first minus second log(policy / reference): Bradley–Terry of implicit rewards (Rafailov et al. 2023).
+
+    `smoothing` is cDPO's share of wrong labels; target ½ is a tie.
+    """
+    return bradley_terry(beta * log_ratio, target, smoothing=smoothing)
+
+
+def ipo(log_ratio: Tensor, target: Tensor, *, beta: float) -> Tensor:
+    """IPO (P,): the squared distance of the log-ratio to ±1 / (2 beta), to 0 for a tie (Azar et al. 2023)."""
+    return (log_ratio - (2 * target - 1) / (2 * beta)) ** 2
+
+
 def centring(first: Tensor, second: Tensor) -> Tensor:
     """(r₁ + r₂)² per pair (TRL): differences alone would leave the level of the rewards free."""
     return (first + second) ** 2

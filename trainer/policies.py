@@ -1,8 +1,11 @@
-"""The artefact of a policy: adapter and canary. The policy server reads it (trainer/serving)."""
+"""Policies between recipes: how one goes on from another, and the artefact that the policy server reads."""
 
 import json
+from pathlib import Path
 
-from app.core.recipes import PolicyConfig
+from app.core.recipes import DpoConfig, PolicyConfig, SftConfig
+from trainer import checkpoints
+from trainer.checkpoints import Saved
 from trainer.context import Context
 from trainer.data import Prompt
 from trainer.rollout import sample
@@ -12,7 +15,23 @@ PROBES = 8
 PROBE_TOKENS = 32
 
 
-def store_policy(context: Context, config: PolicyConfig, prompts: list[Prompt], adapter: str, *, step: int) -> str:
+def put_policy(
+    context: Context, name: str, config: SftConfig | DpoConfig, start: Path | None, saved: Saved | None
+) -> None:
+    """Put the adapter to train on the trunk: fresh, of `start` (it keeps its rank), or of the checkpoint."""
+    trunk = context.trunk
+    if start is None:
+        trunk.add_adapter(name, rank=config.lora_rank, alpha=config.lora_alpha, seed=context.seed)
+    else:
+        trunk.load_adapter(name, start)
+    if saved is not None:
+        rank, alpha = trunk.settings[name]
+        checkpoints.unpack_adapter(trunk, name, saved.tensors, rank=rank, alpha=alpha)
+
+
+def store_policy(
+    context: Context, config: SftConfig | DpoConfig | PolicyConfig, prompts: list[Prompt], adapter: str, *, step: int
+) -> str:
     """Write adapter.safetensors, adapter.json and canary.json. Returns the artefact's hash.
 
     The canary is a few answers of this policy with its log-probs under the trainer at temperature 1: a server that

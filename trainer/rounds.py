@@ -19,11 +19,21 @@ from sqlalchemy.orm import Session
 from app.core import jobs, registry, runs
 from app.core.artifacts import ArtifactStore
 from app.core.database import UnitOfWork
+from app.core.demonstrations import demonstrations_of
 from app.core.errors import AppError, Cancelled, LostFence
 from app.core.gate import gate
 from app.core.people import pseudonym
 from app.core.projects import GateLimits
-from app.core.recipes import EvaluateConfig, PpoConfig, RewardModelConfig, RlooConfig, make_config
+from app.core.recipes import (
+    POLICY_RECIPES,
+    DpoConfig,
+    EvaluateConfig,
+    PpoConfig,
+    RewardModelConfig,
+    RlooConfig,
+    SftConfig,
+    make_config,
+)
 from app.core.recipes.rewards import only_reward_model
 from app.core.records import Job, Model, Prompt, Round, Run, Step
 from app.core.records.base import Json
@@ -31,23 +41,25 @@ from app.core.settings import Settings
 from app.core.snapshots import pairs_of
 from app.core.writers import RunWriter
 from trainer.base_model import ensure_base_model, load_tokenizer
-from trainer.candidates import Trained
 from trainer.checkpoints import Checkpoints
 from trainer.context import Context, RecipeError
+from trainer.conversations import Lesson, make_lesson
 from trainer.data import Group, group_pairs
 from trainer.data import Prompt as PromptTokens
 from trainer.experience import POLICY
 from trainer.modeling import load_trunk
+from trainer.recipes.dpo import prefer
 from trainer.recipes.evaluate import evaluate
 from trainer.recipes.ppo import train_policy
 from trainer.recipes.reward_model import NAME as REWARD
 from trainer.recipes.reward_model import Normalisation, fit_reward_model, load_reward_model
 from trainer.recipes.rloo import train_policy_rloo
+from trainer.recipes.sft import imitate
 from trainer.rewards import make_rewards
 
 log = logging.getLogger(__name__)
 Made = TypeVar("Made")
-Kind = TypeVar("Kind", RewardModelConfig, PpoConfig, RlooConfig, EvaluateConfig)
+Kind = TypeVar("Kind", SftConfig, RewardModelConfig, DpoConfig, PpoConfig, RlooConfig, EvaluateConfig)
 PATIENCE = 60.0
 """Seconds that a write waits for a database that is being restarted."""
 LIVE = "live"
@@ -97,7 +109,20 @@ class Execution:
     parent: Model
     context: Context
     made: dict[str, Json] = field(default_factory=dict)
-    """Results of the runs that are done, by recipe."""
+    """Results of the runs that are done, by recipe, in order."""
+
+    @property
+    def policy(self) -> Json | None:
+        """The newest policy of this round: what the next recipe goes on from, and in the end the candidate."""
+        made = [result for recipe, result in self.made.items() if recipe in POLICY_RECIPES]
+        return made[-1] if made else None
+
+    @property
+    def start(self) -> Path | None:
+        """The verified directory of the policy that a recipe goes on from; None for the base model."""
+        if self.policy is not None:
+            return self.store.verify(self.policy["artifact"])
+        return artifact(self.store, self.parent)
 
     @property
     def store(self) -> ArtifactStore:
@@ -221,11 +246,11 @@ def run_reward_model(execution: Execution, run: Run) -> Json:
 
 
 def run_ppo(execution: Execution, run: Run) -> Json:
-    """Train the policy from the one that was live when the round started, and register the candidate."""
+    """Train the policy from the newest of this round, else the live one, against the reward model."""
     config = config_of(run, PpoConfig)
     prompts, normalisation, start = to_train(execution, config.max_tokens)
     trained = train_policy(config, prompts, normalisation, execution.of_run(run), start=start)
-    return register(execution, run, trained)
+    return register_policy(execution, run, trained.digest, trained.metrics) | {"stopped": trained.stopped}
 
 
 def run_rloo(execution: Execution, run: Run) -> Json:
@@ -233,30 +258,43 @@ def run_rloo(execution: Execution, run: Run) -> Json:
     config = config_of(run, RlooConfig)
     prompts, normalisation, start = to_train(execution, config.max_tokens)
     trained = train_policy_rloo(config, prompts, normalisation, execution.of_run(run), start=start)
-    return register(execution, run, trained)
+    return register_policy(execution, run, trained.digest, trained.metrics) | {"stopped": trained.stopped}
 
 
 def to_train(execution: Execution, longest: int) -> tuple[list[PromptTokens], Normalisation, Path | None]:
-    """What both need: prompts, the round's reward model on the trunk, and the live policy's adapter."""
+    """What both need: prompts, the round's reward model on the trunk, and the policy to go on from."""
     prompts = execution.transact(lambda db: read_prompts(db, execution, "train", longest=longest))
-    return prompts, reward_on_trunk(execution), artifact(execution.store, execution.parent)
+    return prompts, reward_on_trunk(execution), execution.start
 
 
-def register(execution: Execution, run: Run, trained: Trained) -> Json:
-    """The candidate as a model of the project."""
+def run_sft(execution: Execution, run: Run) -> Json:
+    """Imitate the snapshot's demonstrations, from the newest policy of this round, else the live one."""
+    config = config_of(run, SftConfig)
+    lessons = execution.transact(lambda db: read_lessons(db, execution, config))
+    prompts = execution.transact(lambda db: read_prompts(db, execution, "train", longest=config.max_tokens))
+    made = imitate(config, lessons, prompts, execution.of_run(run), start=execution.start)
+    return register_policy(execution, run, made.digest, made.metrics)
+
+
+def run_dpo(execution: Execution, run: Run) -> Json:
+    """Learn from the snapshot's pairs directly, from the newest policy of this round, else the live one."""
+    config = config_of(run, DpoConfig)
+    groups = execution.transact(lambda db: read_groups(db, execution.round.snapshot_id, execution.context))
+    prompts = execution.transact(lambda db: read_prompts(db, execution, "train", longest=config.max_tokens))
+    made = prefer(config, groups, prompts, execution.of_run(run), start=execution.start)
+    return register_policy(execution, run, made.digest, made.metrics)
+
+
+def register_policy(execution: Execution, run: Run, digest: str, metrics: dict[str, float]) -> Json:
+    """Store a policy as the next version, the child of the one it went on from."""
+    before = execution.parent.id if execution.policy is None else int(execution.policy["model_id"])
+    base_model = execution.parent.base_model
     model = execution.transact(
         lambda db: registry.register(
-            db,
-            execution.round.project_id,
-            "policy",
-            run.id,
-            execution.parent.id,
-            trained.digest,
-            execution.parent.base_model,
-            metrics=trained.metrics,
+            db, execution.round.project_id, "policy", run.id, before, digest, base_model, metrics=metrics
         )
     )
-    return {"model_id": model.id, "artifact": trained.digest, "stopped": trained.stopped, "metrics": trained.metrics}
+    return {"model_id": model.id, "artifact": digest, "metrics": metrics}
 
 
 def run_evaluate(execution: Execution, run: Run) -> Json:
@@ -283,16 +321,13 @@ def run_evaluate(execution: Execution, run: Run) -> Json:
 
 
 RECIPES: dict[str, Callable[[Execution, Run], Json]] = {
+    "sft": run_sft,
     "reward_model": run_reward_model,
+    "dpo": run_dpo,
     "ppo": run_ppo,
     "rloo": run_rloo,
     "evaluate": run_evaluate,
 }
-
-
-def candidate_of(execution: Execution) -> Json:
-    """The result of the run that made the candidate."""
-    return next(execution.made[recipe] for recipe in ("ppo", "rloo") if recipe in execution.made)
 
 
 def conclude(execution: Execution) -> None:
@@ -300,13 +335,19 @@ def conclude(execution: Execution) -> None:
     made = execution.made
     figures: dict[str, Any] = {**made["reward_model"]["metrics"], **made["evaluate"]["metrics"]}
     verdict = gate(GateLimits.model_validate(execution.round.config.get("gate", {})), figures)
-    model_id = int(candidate_of(execution)["model_id"])
 
     def decide(db: Session) -> None:
-        runs.finish_round(db, execution.round.id, model_id, verdict)
+        runs.finish_round(db, execution.round.id, int(candidate_of(execution)["model_id"]), verdict)
         jobs.finish(db, execution.job_id, execution.fence)
 
     execution.transact(decide)
+
+
+def candidate_of(execution: Execution) -> Json:
+    """The result of the last recipe that made a policy. Raises RecipeError for a round without one."""
+    if execution.policy is None:
+        raise RecipeError("No run of this round made a policy, so there is no candidate.")
+    return execution.policy
 
 
 def artifact(store: ArtifactStore, model: Model) -> Path | None:
@@ -331,6 +372,14 @@ def read_groups(db: Session, snapshot_id: int, context: Context) -> list[Group]:
         )
     )
     return group_pairs(pairs, context.tokenizer, {owner: tokens for owner, tokens in rows if tokens})
+
+
+def read_lessons(db: Session, execution: Execution, config: SftConfig) -> list[Lesson]:
+    """The snapshot's demonstrations as tokens to imitate."""
+    tokenizer, written = execution.context.tokenizer, demonstrations_of(db, execution.round.snapshot_id)
+    return [
+        make_lesson(tokenizer, one.prompt_id, one.split, one.messages, one.text, turns=config.turns) for one in written
+    ]
 
 
 def read_prompts(db: Session, execution: Execution, split: str, *, longest: int) -> list[PromptTokens]:

@@ -71,8 +71,9 @@ class GateLimits(Part):
 
 
 class Training(Part):
-    """The preset its rounds use, with single values changed by name: {"ppo": {"steps": 20}}."""
+    """The pipeline and preset its rounds use, with single values changed by name: {"ppo": {"steps": 20}}."""
 
+    pipeline: str = "ppo"
     preset: str = "laptop"
     overrides: dict[str, dict[str, bool | int | float | str | list[Any]]] = Field(default_factory=dict)
 

@@ -6,9 +6,10 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from app.core import jobs, registry
+from app.core.demonstrations import demonstration_counts
 from app.core.errors import Conflict, InvalidConfig, InvalidInput, Problem
 from app.core.projects import settings_of
-from app.core.recipes import PIPELINE, Config, config_json, make_config
+from app.core.recipes import Config, Pipeline, config_json, make_config, pipeline_of
 from app.core.records import SPLITS, Job, Model, Preference, Project, Prompt, Round, Run, Snapshot, Task, record
 from app.core.records.base import Json
 from app.core.snapshots import is_current, is_ordinary, take_snapshot
@@ -26,6 +27,7 @@ __all__ = [
     "fail_round",
     "finish_round",
     "labels_since_last_round",
+    "missing_feedback",
     "pair_counts",
     "refuse_round",
     "resume_round",
@@ -38,7 +40,7 @@ __all__ = [
 MIN_TRAIN = 8
 """Fewest training pairs that a reward model is fitted on at all."""
 MIN_VALIDATION = 2
-"""Fewest held-out pairs; below, nothing could be said about it."""
+"""Fewest held-out pairs; below, nothing could be said about it. Both limits hold for demonstrations as well."""
 OPEN_STATES = ("queued", "running")
 
 Overrides = dict[str, dict[str, Any]]
@@ -97,6 +99,24 @@ def too_few(counts: dict[str, int]) -> str | None:
     return None
 
 
+def missing_feedback(db: Session, project_id: int, pipeline: Pipeline) -> str | None:
+    """Why a round of this pipeline cannot start on what people said so far, or None when it can."""
+    reason = too_few(pair_counts(db, project_id))
+    if reason is not None or not pipeline.demonstrations:
+        return reason
+    written = demonstration_counts(db, project_id)
+    if written["train"] >= MIN_TRAIN and written["validation"] >= MIN_VALIDATION:
+        return None
+    return gettext(
+        "To imitate people a round needs %(train)s answers that they wrote or rewrote on training prompts, so far "
+        "%(now)s, and %(held)s on held-out prompts, so far %(held_now)s.",
+        train=MIN_TRAIN,
+        now=number(written["train"]),
+        held=MIN_VALIDATION,
+        held_now=number(written["validation"]),
+    )
+
+
 def due(db: Session, project: Project) -> bool:
     """Does the project's rule ask for a round now? A round that runs or waits for a decision comes first."""
     rule = settings_of(project).rounds
@@ -105,26 +125,32 @@ def due(db: Session, project: Project) -> bool:
     if labels_since_last_round(db, project.id) < rule.new_preferences or registry.live(db, project.id) is None:
         return False
     busy = select(Round.id).where(Round.project_id == project.id, Round.state.in_((*OPEN_STATES, "waiting")))
-    return db.scalar(busy.limit(1)) is None and too_few(pair_counts(db, project.id)) is None
+    if db.scalar(busy.limit(1)) is not None:
+        return False
+    return missing_feedback(db, project.id, pipeline_of(settings_of(project).training.pipeline)) is None
 
 
-def round_configs(project: Project, overrides: Overrides | None = None, preset: str | None = None) -> dict[str, Config]:
-    """The checked configs of a round: preset, then the project's sampling and own values, then this round's.
+def round_configs(
+    project: Project, overrides: Overrides | None = None, preset: str | None = None, pipeline: str | None = None
+) -> dict[str, Config]:
+    """The checked configs of a round, in order: preset, then the project's sampling and own values, then this round's.
 
     Temperature and longest answer are those of the pool, so that the policy learns to write what people judge.
     """
     settings = settings_of(project)
     training = settings.training
+    recipes = pipeline_of(pipeline or training.pipeline).recipes
     sampling = {"temperature": settings.sampling.temperature, "max_tokens": settings.sampling.max_tokens}
-    usual: Overrides = {"ppo": sampling, "evaluate": sampling}
+    usual: Overrides = dict.fromkeys(("dpo", "ppo", "rloo", "evaluate"), sampling)
+    usual["sft"] = {"max_tokens": settings.sampling.max_tokens}
     mine = overrides or {}
-    unknown = set(mine) - set(PIPELINE)
+    unknown = set(mine) - set(recipes)
     if unknown:
         raise InvalidConfig(
             gettext(
-                "A round has no part %(names)s; it has %(all)s.",
+                "This round has no part %(names)s; it has %(all)s.",
                 names=", ".join(sorted(unknown)),
-                all=", ".join(PIPELINE),
+                all=", ".join(recipes),
             )
         )
     return {
@@ -133,7 +159,7 @@ def round_configs(project: Project, overrides: Overrides | None = None, preset: 
             preset or training.preset,
             {**usual.get(recipe, {}), **training.overrides.get(recipe, {}), **mine.get(recipe, {})},
         )
-        for recipe in PIPELINE
+        for recipe in recipes
     }
 
 
@@ -145,12 +171,13 @@ def start_round(
     user_id: int | None = None,
     overrides: Overrides | None = None,
     preset: str | None = None,
+    pipeline: str | None = None,
     seed: int | None = None,
     note: str = "",
 ) -> Round:
-    """Freeze the labels, store a round with its three runs, and queue it for the trainer.
+    """Freeze the labels, store a round with the runs of its pipeline, and queue it for the trainer.
 
-    Raises Conflict while another round is active, InvalidInput when there are too few pairs or no live policy,
+    Raises Conflict while another round is active, InvalidInput when there is too little feedback or no live policy,
     InvalidConfig for a setting that cannot work.
     """
     registry.lock_project(db, project.id)
@@ -158,8 +185,9 @@ def start_round(
     live = registry.live(db, project.id)
     if live is None:
         raise InvalidInput([Problem("policy", gettext("No policy is live yet. The model is still being prepared."))])
-    configs = round_configs(project, overrides, preset)
-    reason = too_few(pair_counts(db, project.id))
+    chosen = pipeline_of(pipeline or settings_of(project).training.pipeline)
+    configs = round_configs(project, overrides, preset, chosen.name)
+    reason = missing_feedback(db, project.id, chosen)
     if reason is not None:
         raise InvalidInput([Problem("labels", reason)], reason)
     newest = db.scalar(select(func.max(Round.number)).where(Round.project_id == project.id)) or 0
@@ -169,6 +197,7 @@ def start_round(
         trigger=trigger,
         started_by=user_id,
         config={
+            "pipeline": chosen.name,
             "preset": preset or settings_of(project).training.preset,
             "recipes": {recipe: config_json(config) for recipe, config in configs.items()},
             "gate": settings_of(project).gate.model_dump(),

@@ -30,6 +30,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session, aliased
 
 from app.core.context import earlier_steps, told
+from app.core.demonstrations import demonstration_lines, matching_demonstrations, split_counts
 from app.core.errors import NotFound
 from app.core.records import SPLITS, Assignment, Preference, Prompt, Snapshot, Step, Task, TaskSegment
 from app.core.records.base import Json
@@ -51,6 +52,8 @@ class SnapshotFilter(BaseModel):
     """Keep answers to tasks that the same person had answered before."""
     history: bool = False
     """Keep replaced and withdrawn rows and those on single aspects as well, for an export without loss."""
+    demonstrations: bool = True
+    """Freeze what people wrote and rewrote as well."""
 
 
 @dataclass(frozen=True)
@@ -121,18 +124,26 @@ def matching(project_id: int, chosen: SnapshotFilter) -> Select[int]:
 
 
 def take_snapshot(db: Session, project_id: int, filter: dict[str, Any] | None = None) -> Snapshot:
-    """Freeze the project's preferences as they are now, and flush the row.
+    """Freeze the project's preferences and demonstrations as they are now, and flush the row.
 
-    Counts are of preference rows: by split without "all bad" ones (those make no pairs), and ties, all_bad, annotators.
+    Counts are of preference rows: by split without "all bad" ones (those make no pairs), and ties, all_bad, annotators;
+    and of demonstrations, on training and on held-out prompts.
     """
     chosen = SnapshotFilter.model_validate(filter or {})
     ids = list(db.scalars(matching(project_id, chosen)))
+    written: list[int] = []
+    if chosen.demonstrations:
+        kinds = chosen.model_dump(include={"late", "gold", "repeats", "history"})
+        written = list(db.scalars(matching_demonstrations(project_id, **kinds)))
+    by_split = split_counts(db, written)
     snapshot = Snapshot(
         project_id=project_id,
         filter=chosen.model_dump(),
         preference_ids=ids,
-        counts=_counts(db, ids),
-        content_hash=_hash(db, ids),
+        demonstration_ids=written,
+        counts=_counts(db, ids)
+        | {"demonstrations": by_split["train"], "demonstrations_held_out": by_split["validation"]},
+        content_hash=_hash(db, ids, written),
     )
     db.add(snapshot)
     db.flush()
@@ -246,10 +257,11 @@ def _counts(db: Session, ids: list[int]) -> Json:
     return dict(row._mapping)
 
 
-def _hash(db: Session, ids: list[int]) -> str:
+def _hash(db: Session, ids: list[int], written: list[int]) -> str:
     """SHA-256 over one line per row: its lasting identity, what was said, and hashes of every text it was said about.
 
     Serial numbers of this database are left out, so that the same feedback brought into another one hashes the same.
+    Demonstrations add their lines after those of the preferences; without any the hash is that of the preferences.
     """
     digest = hashlib.sha256(b"palate snapshot 1\n")
     text_hash = func.encode(func.sha256(func.convert_to(Step.content, "UTF8")), "hex")
@@ -284,4 +296,6 @@ def _hash(db: Session, ids: list[int]) -> str:
     )
     for row in db.execute(query):
         digest.update(("\t".join(map(str, row)) + "\n").encode())
+    for line in demonstration_lines(db, written):
+        digest.update(line.encode())
     return digest.hexdigest()

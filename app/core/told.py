@@ -39,6 +39,8 @@ class Stored(StrEnum):
     LEARNING = N_("step %(n)s of %(all)s: learning")
     TRIAL = N_("step %(n)s of %(all)s: on trial")
     MEASURING = N_("measuring on held-out pairs")
+    MEASURING_WRITTEN = N_("measuring on held-out demonstrations")
+    READING_REFERENCE = N_("reading every answer with the reference")
     STORING = N_("storing the candidate")
     SAMPLING_BASE = N_("sampling the base model")
     SAMPLING_LIVE = N_("sampling the live policy")

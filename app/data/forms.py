@@ -35,8 +35,9 @@ class ExportOptions(BaseModel):
 
     @property
     def filter(self) -> SnapshotFilter:
-        """Which preference rows take part. Native is without loss, so it keeps gold, repeated and replaced rows too."""
-        return SnapshotFilter(late=self.late == "keep", gold=self.native, repeats=self.native, history=self.native)
+        """Which rows take part. Native is without loss: gold, repeated and replaced rows, and demonstrations too."""
+        every = self.native
+        return SnapshotFilter(late=self.late == "keep", gold=every, repeats=every, history=every, demonstrations=every)
 
     def card(self) -> dict[str, str]:
         """The choices that have an effect on this shape, as they stand in the card."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.core.recipes import POLICY_RECIPES, TITLES
 from app.core.runs import OPEN_STATES, too_few
 from app.core.statistics import wilson
 from app.core.told import told
@@ -13,7 +14,6 @@ from app.core.words import N_, gettext, ngettext, number, percent
 from app.insights import service
 from app.insights.service import Overview
 
-RECIPES = {"reward_model": N_("Reward model"), "ppo": "PPO", "evaluate": N_("Evaluate")}
 STATES = {
     "queued": N_("Round %(n)s is queued"),
     "running": N_("Round %(n)s is running"),
@@ -84,7 +84,7 @@ def _round_headline(now: Overview) -> Headline | None:
         doing = (
             gettext(
                 "%(recipe)s: %(doing)s. Labeling goes on.",
-                recipe=gettext(RECIPES[run.recipe]),
+                recipe=gettext(TITLES[run.recipe]),
                 doing=told(run.phase) or gettext("starting"),
             )
             if run
@@ -218,13 +218,13 @@ def _policy_station(now: Overview) -> dict[str, Any]:
         "refused": ("bad", gettext("Refused")),
         "queued": ("", gettext("Queued")),
     }
-    if _running(now, "ppo") or _running(now, "evaluate"):
+    if _running(now, *POLICY_RECIPES, "evaluate"):
         run = next(run for run in now.runs if run.state == "running")
         return _station(
             gettext("Policy"),
             number(run.step),
             ngettext("of %(n)s step", "of %(n)s steps", run.steps, n=number(run.steps)),
-            gettext(RECIPES[run.recipe]),
+            gettext(TITLES[run.recipe]),
             at,
             ("info", gettext("Training")),
         )
@@ -243,8 +243,8 @@ def _policy_station(now: Overview) -> dict[str, Any]:
     return _station(gettext("Policy"), now.candidate.name, unit, says, at, pills.get(current.state))
 
 
-def _running(now: Overview, recipe: str) -> bool:
-    return any(run.recipe == recipe and run.state == "running" for run in now.runs)
+def _running(now: Overview, *recipes: str) -> bool:
+    return any(run.recipe in recipes and run.state == "running" for run in now.runs)
 
 
 def edges(now: Overview) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def edges(now: Overview) -> dict[str, Any]:
         "said": said,
         "goal": goal,
         "next": following,
-        "learning": "moving" if _running(now, "reward_model") or _running(now, "ppo") else "",
+        "learning": "moving" if _running(now, "reward_model", *POLICY_RECIPES) else "",
         "serving": "moving" if _running(now, "evaluate") else serving,
         "fresh": now.settings.pool.completions_per_prompt,
     }

@@ -12,7 +12,7 @@ from app.core.errors import InvalidConfig, InvalidInput, Problem
 from app.core.forms import DEFAULT_PROTOCOL, MOST_ANSWERS, parse_protocol
 from app.core.forms.field import SHIPPED
 from app.core.projects import ProjectSettings
-from app.core.recipes import PRESETS, RECIPES, make_config
+from app.core.recipes import PIPELINES, PRESETS, RECIPES, make_config
 from app.core.records.base import Json
 from app.core.strategies import STRATEGIES
 from app.core.words import N_, figure, gettext
@@ -177,9 +177,13 @@ def read_settings(form: Mapping[str, str]) -> ProjectSettings:
             part, _, name = field.name.rpartition(".")
             (nested.setdefault(part, {}) if part else nested)[name] = value
     preset = form.get("training.preset", "laptop")
+    pipeline = form.get("training.pipeline", "ppo")
     problems: list[Problem] = []
+    if pipeline not in PIPELINES:
+        problems.append(Problem("training.pipeline", gettext("Choose one of these."), found=pipeline[:40]))
     try:
-        nested["training"] = {"preset": preset, "overrides": read_overrides(form.get("training.overrides", ""), preset)}
+        overrides = read_overrides(form.get("training.overrides", ""), preset)
+        nested["training"] = {"pipeline": pipeline, "preset": preset, "overrides": overrides}
     except InvalidInput as error:
         problems += error.problems
     try:

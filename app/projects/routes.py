@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.core.errors import InvalidInput, Problem
 from app.core.forms import parse_protocol
 from app.core.projects import protocol_of, settings_of
-from app.core.recipes import PRESETS
+from app.core.recipes import PIPELINES, PRESETS
 from app.core.words import gettext
 from app.projects import forms, guideline_routes, listing, member_routes, protocol_routes, service
 from app.web.dependencies import ADMINS, Access, current_user, member, owner
@@ -151,6 +151,7 @@ def _settings(
         values={"name": access.project.name, **values},
         sections=forms.SECTIONS,
         presets=[(name, name) for name in PRESETS],
+        pipelines=[(one.name, gettext(one.title)) for one in PIPELINES.values()],
         protocol=(protocol := protocol_of(db, access.project)),
         asked=[field.asked for field in parse_protocol(protocol.fields)],
         **{"errors": {}, **context},

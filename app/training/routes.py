@@ -7,9 +7,10 @@ from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
 from app.core import registry, runs
+from app.core.demonstrations import demonstration_counts
 from app.core.errors import Conflict, InvalidInput, Problem
 from app.core.projects import settings_of
-from app.core.recipes import PRESETS
+from app.core.recipes import PIPELINES, PRESETS
 from app.core.told import Stored
 from app.core.words import gettext
 from app.training import forms, held_out, service, views
@@ -70,6 +71,7 @@ def start(request: Request, slug: str) -> Response:
                 user_id=access.user.id,
                 overrides=form.overrides,
                 preset=form.preset,
+                pipeline=form.pipeline,
                 seed=form.seed,
                 note=form.note,
             )
@@ -181,6 +183,9 @@ def _form(db: Session, access: Access, *, preset: str = "", errors: Any = None, 
         "defaults": forms.defaults(access.project, chosen),
         "presets": [(name, name) for name in PRESETS],
         "preset": chosen,
+        "pipelines": PIPELINES.values(),
+        "pipeline": str((sent or {}).get("pipeline") or settings_of(access.project).training.pipeline),
+        "written": demonstration_counts(db, access.project.id),
         "errors": errors or {},
         "sent": sent or {},
         "gate": settings_of(access.project).gate,

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.core.artifacts import ArtifactStore, BrokenArtifact
 from app.core.errors import NotFound
+from app.core.recipes import TITLES
 from app.core.records import AuditEvent, Model, Round, Run, RunMetric, Snapshot, User
 from app.core.records.base import Json
 from app.core.told import told
@@ -160,7 +161,6 @@ def _events(db: Session, found: Round) -> list[tuple[datetime, str]]:
     return sorted(story)
 
 
-RECIPES = {"reward_model": N_("Reward model"), "ppo": "PPO", "evaluate": N_("Evaluate")}
 ENDS = {
     "done": N_("%(recipe)s done."),
     "failed": N_("%(recipe)s failed."),
@@ -180,7 +180,7 @@ ACTIONS = {
 
 def name_of(recipe: str) -> str:
     """What pages call a recipe."""
-    return gettext(RECIPES.get(recipe, recipe))
+    return gettext(TITLES.get(recipe, recipe))
 
 
 def samples(found: RoundPage, artifacts: Path) -> list[Json]:

@@ -9,7 +9,7 @@ from app.core.records.base import Json
 from app.core.told import told
 from app.core.words import N_, gettext, ngettext, number
 from app.core.words import percent as share
-from app.training.service import RECIPES, RoundPage, name_of
+from app.training.service import RoundPage, name_of
 
 PILLS = {
     "queued": ("", N_("Waits for the trainer")),
@@ -36,6 +36,9 @@ CHARTS = (
         True,
         N_("Share of tokens where PPO held back the update"),
     ),
+    ("dpo/margin", N_("DPO, margin"), N_("steps"), False, N_("Implicit reward of chosen minus rejected answers")),
+    ("dpo/accuracy", N_("DPO, accuracy"), N_("steps"), True, N_("Training pairs that the policy orders as people did")),
+    ("sft/perplexity", N_("Imitation, perplexity"), N_("steps"), False, N_("Per token of what people wrote")),
     (
         "reward/held_out_accuracy",
         N_("Reward model, held-out accuracy"),
@@ -44,22 +47,25 @@ CHARTS = (
         N_("On pairs it never saw"),
     ),
 )
+MADE_BY = {
+    "objective": {"ppo", "rloo"},
+    "policy": {"ppo", "rloo"},
+    "dpo": {"dpo"},
+    "sft": {"sft"},
+    "reward": {"reward_model"},
+}
+"""Whose figures these are: a round shows the charts of its own runs."""
 DONE: dict[str, Callable[[int], str]] = {
     "reward_model": lambda n: ngettext("%(n)s batch", "%(n)s batches", n, n=number(n)),
-    "ppo": lambda n: ngettext("%(n)s step", "%(n)s steps", n, n=number(n)),
     "evaluate": lambda n: ngettext("%(n)s prompt", "%(n)s prompts", n, n=number(n)),
 }
-"""How far a run came that is done."""
-NOW = {
-    "reward_model": N_("batch %(n)s of %(all)s"),
-    "ppo": N_("step %(n)s of %(all)s"),
-    "evaluate": N_("prompt %(n)s of %(all)s"),
-}
-STOPPED = {
-    "reward_model": N_("stopped at batch %(n)s"),
-    "ppo": N_("stopped at step %(n)s"),
-    "evaluate": N_("stopped at prompt %(n)s"),
-}
+"""How far a run came that is done; what is not named here counts steps."""
+NOW = {"reward_model": N_("batch %(n)s of %(all)s"), "evaluate": N_("prompt %(n)s of %(all)s")}
+STOPPED = {"reward_model": N_("stopped at batch %(n)s"), "evaluate": N_("stopped at prompt %(n)s")}
+
+
+def _steps(n: int) -> str:
+    return ngettext("%(n)s step", "%(n)s steps", n, n=number(n))
 
 
 def sentence(page: RoundPage) -> str:
@@ -88,7 +94,7 @@ def timeline(page: RoundPage) -> list[dict[str, str]]:
     found, counts = page.round, page.snapshot.counts
     pairs = counts.get("train", 0) + counts.get("validation", 0)
     steps = [{"name": gettext("Snapshot"), "state": "done", "says": _preferences(pairs), "took": ""}]
-    steps += [_run_step(page.runs[recipe], page) for recipe in RECIPES if recipe in page.runs]
+    steps += [_run_step(run, page) for run in page.runs.values()]
     checks = [check for check in found.verdict.get("checks", []) if not check.get("warns")]
     passed = sum(bool(check["passed"]) for check in checks)
     said = gettext("%(n)s of %(all)s passed", n=passed, all=len(checks)) if checks else ""
@@ -117,12 +123,12 @@ def _run_step(run: Run, page: RoundPage) -> dict[str, str]:
     state = {"queued": "todo", "cancelled": "todo"}.get(run.state, run.state)
     if page.round.state == "failed" and run.state == "running":
         state = "failed"
-    says = DONE[run.recipe](run.steps) if run.state == "done" and run.steps else ""
+    says = DONE.get(run.recipe, _steps)(run.steps) if run.state == "done" and run.steps else ""
     if run.state == "running":
-        now = gettext(NOW[run.recipe], n=number(run.step), all=number(run.steps))
+        now = gettext(NOW.get(run.recipe, N_("step %(n)s of %(all)s")), n=number(run.step), all=number(run.steps))
         says = now if run.steps else told(run.phase)
     if run.state == "failed":
-        says = gettext(STOPPED[run.recipe], n=number(run.step))
+        says = gettext(STOPPED.get(run.recipe, N_("stopped at step %(n)s")), n=number(run.step))
     took = _since(run.started_at, run.finished_at or page.now)
     return {"name": name_of(run.recipe), "state": state, "says": says, "took": _left(run, page.now) or took}
 
@@ -157,6 +163,8 @@ def charts(page: RoundPage) -> list[dict[str, Any]]:
     limits = {"objective/kl": page.round.config.get("gate", {}).get("kl")}
     made = []
     for name, title, unit, percent, says in CHARTS:
+        if not MADE_BY[name.split("/")[0]] & set(page.runs):
+            continue
         points = page.figures.get(name, [])
         series = [{"name": gettext("round %(n)s", n=page.round.number), "points": points, "reference": False}]
         before = page.before.get(name, [])

@@ -89,7 +89,8 @@ def test_counts_by_split(db: Session) -> None:
     answer(db, project, lee, split="validation")
     answer(db, project, lee, outcome="all_bad")
     counts = take_snapshot(db, project.id).counts
-    assert counts == {"train": 2, "validation": 1, "test": 0, "ties": 1, "all_bad": 1, "annotators": 2}
+    said = {"train": 2, "validation": 1, "test": 0, "ties": 1, "all_bad": 1, "annotators": 2}
+    assert counts == said | {"demonstrations": 0, "demonstrations_held_out": 0}
 
 
 def test_what_is_taken_back_later_stays_in_an_older_snapshot_and_leaves_the_next(db: Session) -> None:

@@ -135,7 +135,9 @@ def test_all_that_does_not_fit_is_said_at_once() -> None:
 
 def test_every_number_of_the_settings_has_a_field() -> None:
     shown = {field.name for _, _, fields in forms.SECTIONS for field in fields}
-    assert shown | {"description", "training.preset", "training.overrides"} == set(forms.values_of(ProjectSettings()))
+    assert shown | {"description", "training.pipeline", "training.preset", "training.overrides"} == set(
+        forms.values_of(ProjectSettings())
+    )
     assert (
         forms.read_settings({k.replace("__", "."): v for k, v in as_form(ProjectSettings()).items()})
         == ProjectSettings()

@@ -307,3 +307,20 @@ def test_kl_losses_have_the_gradients_they_promise() -> None:
     policy = torch.log_softmax(logits, 0)
     assert_close(expected("k3"), gradient((reference.exp() * (reference - policy)).sum()), atol=1e-12, rtol=0)
     assert expected("k1").abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_dpo_is_minus_log_sigmoid_of_the_margin(smoothing: float) -> None:
+    ratios, target = torch.tensor([2.0, -1.0, 0.5], dtype=torch.float64), torch.tensor([1.0, 0.0, 0.5])
+    expected = []
+    for ratio, t in zip(ratios.tolist(), target.tolist(), strict=True):
+        first = 1 / (1 + math.exp(-0.3 * ratio))
+        soft = t * (1 - smoothing) + (1 - t) * smoothing
+        expected.append(-soft * math.log(first) - (1 - soft) * math.log(1 - first))
+    found = losses.dpo(ratios, target.double(), beta=0.3, smoothing=smoothing)
+    assert found.tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_ipo_is_least_where_the_margin_is_half_the_inverse_of_beta() -> None:
+    ratios, target = torch.tensor([5.0, -5.0, 0.0, 1.0], dtype=torch.float64), torch.tensor([1.0, 0.0, 0.5, 1.0])
+    assert losses.ipo(ratios, target.double(), beta=0.1).tolist() == pytest.approx([0, 0, 0, 16], abs=1e-12)

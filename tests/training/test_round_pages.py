@@ -132,9 +132,27 @@ def test_start_by_hand_with_changed_values(admin: Person, db: Session, project: 
     assert again.status_code == 409
 
 
+def test_start_another_pipeline(admin: Person, db: Session, project: Project) -> None:
+    page = admin.get("/projects/bread/rounds/new").text
+    assert "straight from the comparisons" in page
+    refused = admin.post("/projects/bread/rounds", pipeline="sft")
+    assert refused.status_code == 422
+    assert "8 answers that they wrote or rewrote on training prompts, so far 0" in refused.text
+    assert admin.post("/projects/bread/rounds", **{"pipeline": "dpo", "dpo.beta": "0.2"}).status_code == 303
+    made = db.scalars(select(Round)).one()
+    configs = {run.recipe: run.config for run in db.scalars(select(Run).order_by(Run.position))}
+    assert (made.config["pipeline"], list(configs)) == ("dpo", ["reward_model", "dpo", "evaluate"])
+    assert (configs["dpo"]["beta"], configs["dpo"]["max_tokens"]) == (0.2, configs["evaluate"]["max_tokens"])
+    page = admin.get("/projects/bread/rounds/1").text
+    assert "DPO, margin" in page
+    assert "Clip fraction" not in page
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
+        ({"pipeline": "guess"}, "Choose one of these"),
+        ({"pipeline": "dpo", "ppo.steps": "3"}, "A round of this kind has no such part"),
         ({"ppo.steps": "many"}, "many is not a whole number"),
         ({"ppo.steps": "0"}, "steps must be above 0"),
         ({"preset": "huge"}, "There are laptop"),

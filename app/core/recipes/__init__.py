@@ -8,39 +8,58 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from app.core.errors import InvalidConfig
+from app.core.recipes.dpo import DpoConfig
 from app.core.recipes.evaluate import EvaluateConfig
 from app.core.recipes.metrics import METRICS
+from app.core.recipes.pipelines import DEFAULT_PIPELINE, PIPELINES, POLICY_RECIPES, Pipeline, pipeline_of
 from app.core.recipes.policy import PolicyConfig
 from app.core.recipes.ppo import PpoConfig
 from app.core.recipes.presets import PRESETS
 from app.core.recipes.reward_model import RewardModelConfig
 from app.core.recipes.rloo import RlooConfig
-from app.core.words import gettext
+from app.core.recipes.sft import SftConfig
+from app.core.words import N_, gettext
 
 __all__ = [
+    "DEFAULT_PIPELINE",
     "METRICS",
-    "PIPELINE",
+    "PIPELINES",
+    "POLICY_RECIPES",
     "PRESETS",
     "RECIPES",
+    "TITLES",
     "Config",
+    "DpoConfig",
     "EvaluateConfig",
+    "Pipeline",
     "PolicyConfig",
     "PpoConfig",
     "RewardModelConfig",
     "RlooConfig",
+    "SftConfig",
     "config_json",
     "make_config",
+    "pipeline_of",
 ]
 
-Config = RewardModelConfig | PpoConfig | RlooConfig | EvaluateConfig
-RECIPES: dict[str, type[RewardModelConfig] | type[PpoConfig] | type[RlooConfig] | type[EvaluateConfig]] = {
+Config = SftConfig | RewardModelConfig | DpoConfig | PpoConfig | RlooConfig | EvaluateConfig
+RECIPES: dict[str, type[Config]] = {
+    "sft": SftConfig,
     "reward_model": RewardModelConfig,
+    "dpo": DpoConfig,
     "ppo": PpoConfig,
     "rloo": RlooConfig,
     "evaluate": EvaluateConfig,
 }
-PIPELINE = ("reward_model", "ppo", "evaluate")
-"""The runs of a round, in order."""
+TITLES = {
+    "sft": N_("Imitation"),
+    "reward_model": N_("Reward model"),
+    "dpo": "DPO",
+    "ppo": "PPO",
+    "rloo": "RLOO",
+    "evaluate": N_("Evaluate"),
+}
+"""How pages call the recipes."""
 
 
 def make_config(recipe: str, preset: str = "laptop", overrides: dict[str, Any] | None = None) -> Config:

@@ -1,6 +1,22 @@
 """The one vocabulary of metrics."""
 
 METRICS: dict[str, str] = {
+    "sft/loss": "Mean negative log-likelihood per learned token of this step's demonstrations, in nats.",
+    "sft/perplexity": "exp of that loss.",
+    "sft/learning_rate": "Learning rate of this step of the imitation.",
+    "sft/gradient_norm": "Norm of its gradient before clipping.",
+    "sft/held_out_perplexity_before": "Perplexity of held-out demonstrations before the first step.",
+    "sft/held_out_perplexity": "The same after the last step: lower, or nothing was learned that carries over.",
+    "dpo/loss": "DPO's (or IPO's) loss of the training pairs of this step.",
+    "dpo/accuracy": "Share of this step's decided training pairs whose chosen answer has the larger implicit reward.",
+    "dpo/margin": "Mean implicit reward, beta · log(policy / reference), of chosen minus rejected answers.",
+    "dpo/reward_chosen": "Mean implicit reward of this step's chosen answers; below 0 they became less likely.",
+    "dpo/reward_rejected": "Mean implicit reward of this step's rejected answers.",
+    "dpo/learning_rate": "Learning rate of this step of DPO.",
+    "dpo/gradient_norm": "Norm of DPO's gradient before clipping.",
+    "dpo/held_out_loss": "The loss of held-out pairs after the last step.",
+    "dpo/held_out_accuracy": "Share of decided held-out pairs whose chosen answer has the larger implicit reward.",
+    "dpo/held_out_margin": "Mean implicit reward of chosen minus rejected on decided held-out pairs.",
     "reward/loss": "Bradley–Terry loss of the training pairs of this step.",
     "reward/accuracy": "Share of this step's decided training pairs that the reward model orders as people did.",
     "reward/held_out_accuracy": "The same on decided held-out pairs, which it never trained on.",

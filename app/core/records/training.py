@@ -46,15 +46,17 @@ class Job(Record):
 
 
 class Snapshot(Record):
-    """A frozen, hashed view of feedback: exactly these preference rows."""
+    """A frozen, hashed view of feedback: exactly these rows of preferences and demonstrations."""
 
     __tablename__ = "snapshots"
     id: Mapped[Id]
     project_id: Mapped[int] = to("projects.id")
     filter: Mapped[Settings]
     preference_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), deferred=True)
+    demonstration_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), deferred=True, server_default="{}")
     counts: Mapped[Settings]
-    """{"train": n, "validation": n, "test": n, "ties": n, "all_bad": n, "annotators": n}"""
+    """{"train": n, "validation": n, "test": n, "ties": n, "all_bad": n, "annotators": n, "demonstrations": n,
+    "demonstrations_held_out": n}"""
     content_hash: Mapped[str]
     created_at: Mapped[Created]
 
@@ -82,10 +84,10 @@ class Round(Record):
     """rule or manual."""
     started_by: Mapped[int | None] = to("users.id", index=False)
     config: Mapped[Settings]
-    """The frozen configs of its recipes and the gate's limits."""
+    """Its pipeline, the frozen configs of its recipes and the gate's limits."""
     snapshot_id: Mapped[int] = to("snapshots.id")
     parent_model_id: Mapped[int] = to("models.id", index=False, use_alter=True)
-    """The policy that was live when it started, and that PPO starts from."""
+    """The policy that was live when it started, and that its first policy recipe starts from."""
     candidate_model_id: Mapped[int | None] = to("models.id", index=False, use_alter=True)
     verdict: Mapped[Settings]
     """{"passed": bool, "checks": [{name, label, value, low, high, limit, passed, sentence}, …]}"""
