@@ -4,6 +4,7 @@ Left out on purpose: left padding (a prompt is followed directly by its answer, 
 attention alone is right).
 """
 
+import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -86,17 +87,20 @@ class Group:
 
 
 def group_pairs(pairs: Sequence[Pair], tokenizer: Encodes, written: dict[int, list[int]] | None = None) -> list[Group]:
-    """The pairs by prompt, in order of prompt id. An answer in several pairs appears once, so it is scored once.
+    """The pairs by what was asked, in order of prompt id. An answer in several pairs appears, and is scored, once.
+
+    Turns of one talk have the same prompt and another context each, and so a group each.
 
     `written`: trajectory id → the exact tokens our sampler wrote, end token included where it ended by itself. An
     answer that is not in there is encoded from its text and closed with the end token.
     """
-    groups: dict[int, Group] = {}
+    groups: dict[tuple[int, str], Group] = {}
     for pair in sorted(pairs, key=lambda p: (p.prompt_id, p.preference_id)):
-        group = groups.get(pair.prompt_id)
+        asked = (pair.prompt_id, json.dumps(pair.messages, sort_keys=True))
+        group = groups.get(asked)
         if group is None:
             prompt = tokenizer.encode_chat(pair.messages)
-            group = groups[pair.prompt_id] = Group(pair.prompt_id, pair.split, prompt, [], [], [])
+            group = groups[asked] = Group(pair.prompt_id, pair.split, prompt, [], [], [])
         rows = []
         for trajectory_id, text in ((pair.first_trajectory_id, pair.first), (pair.second_trajectory_id, pair.second)):
             if trajectory_id not in group.trajectory_ids:

@@ -1,7 +1,7 @@
 """CartPole-v1, many carts at once: the dynamics of Barto, Sutton and Anderson 1983 with Gymnasium's constants.
 
-A pole on a cart, pushed left or right with 10 N every 0.02 s (Euler); reward 1 a step. It is over when the pole leans by more
-than 12°, the cart leaves ±2.4, or after 500 steps.
+A pole on a cart, pushed left or right with 10 N every 0.02 s (Euler); reward 1 a step. It is over when the pole leans
+by more than 12°, the cart leaves ±2.4, or after 500 steps.
 """
 
 import math

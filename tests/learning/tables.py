@@ -1,6 +1,7 @@
 """PPO by the product's own losses on the smallest policy there is: a table of logits, one row per position.
 
-Its optimum is known: E[r] − β·KL is largest at π ∝ π_ref · e^{r/β}, position by position when the reward is a sum over tokens.
+Its optimum is known: E[r] − β·KL is largest at π ∝ π_ref · e^{r/β}, position by position when the reward is a sum over
+tokens.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,7 @@ def learn_table(
     learning_rate: float = 0.05,
     seed: int = 0,
 ) -> Tensor:
-    """(T, V) probabilities, mean of the last tenth of the steps. `reference` (T, V) holds log-probs; PPO starts there."""
+    """(T, V) probabilities, mean of the last tenth of the steps. PPO starts at `reference`, (T, V) log-probs."""
     generator = torch.Generator().manual_seed(seed)
     logits = reference.clone().requires_grad_()
     optimiser = torch.optim.Adam([logits], lr=learning_rate, eps=1e-5)

@@ -21,7 +21,9 @@ def lexical(written: Tensor) -> Tensor:
     return WORTH[written].sum(1)
 
 
-@pytest.mark.parametrize(("beta", "best", "leash"), [(1.0, 0.7311, 0.1109), (0.5, 0.8808, 0.3278), (0.2, 0.9933, 0.6530)])
+@pytest.mark.parametrize(
+    ("beta", "best", "leash"), [(1.0, 0.7311, 0.1109), (0.5, 0.8808, 0.3278), (0.2, 0.9933, 0.6530)]
+)
 def test_ppo_finds_the_optimum_of_the_leashed_bandit(beta: float, best: float, leash: float) -> None:
     """One token, two choices, reward (1, 0), a uniform reference."""
     assert float(optimum(COIN, torch.tensor([1.0, 0.0]), beta)[0, 0]) == pytest.approx(best, abs=1e-4)
@@ -35,7 +37,7 @@ def test_a_wrong_leash_misses_the_optimum(mistake: str, monkeypatch: pytest.Monk
     """The control: four ways to get the KL term wrong, none of which the tolerance would let pass."""
     right = losses.kl
     wrong = {
-        "no leash": lambda p, r: torch.zeros_like(p),
+        "no leash": lambda p, _: torch.zeros_like(p),
         "the sign of the KL": lambda p, r: -right(p, r),
         "the KL twice": lambda p, r: 2 * right(p, r),
         "old and reference swapped": lambda p, r: right(r, p),

@@ -1,7 +1,8 @@
 """The best of n answers is KL = ln n − (n−1)/n away from the policy that wrote them, if they are really drawn from it.
 
-That number knows nothing of the model or the score, so it tests the sampler alone: its distribution and the independence
-of the samples of one prompt. With F the distribution of scores, the best has density n·Fⁿ⁻¹, so KL = ln n + (n−1)·E[ln F].
+That number knows nothing of the model or the score, so it tests the sampler alone: its distribution and the
+independence of the samples of one prompt. With F the distribution of scores, the best has density n·Fⁿ⁻¹, so
+KL = ln n + (n−1)·E[ln F].
 """
 
 import math
@@ -39,7 +40,7 @@ def draws(logits: Tensor, count: int, *, temperature: float = 1.0, top_p: float 
 
 
 def measured(logits: Tensor, tokens: Tensor, n: int) -> float:
-    """KL of the best of each n of `tokens` from softmax(logits); the score of a token is its number, which means nothing.
+    """KL of the best of each n of `tokens` from softmax(logits); a token's score is its number, which means nothing.
 
     ln F is averaged over the step of F at the token, so that a discrete score has the continuous one's mean.
     """

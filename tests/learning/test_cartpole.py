@@ -82,7 +82,7 @@ def train(seed: int, *, rounds: int, carts: int = 16, spoil: bool = False) -> li
         if spoil:
             credit = credit[torch.randperm(len(credit), generator=generator)]
         for _ in range(4):
-            for part in torch.randperm(len(rows), generator=generator).split(max(64, len(rows) // 8)):
+            for part in torch.split(torch.randperm(len(rows), generator=generator), max(64, len(rows) // 8)):
                 mask, total = torch.ones(len(part), dtype=torch.bool), len(part)
                 new = player.logprobs(states[part]).gather(1, actions[part, None])[:, 0]
                 policy = losses.policy_loss(new, old[part], credit[part], mask, clip=0.2, total=total)

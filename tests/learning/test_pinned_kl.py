@@ -1,4 +1,4 @@
-"""The recipe as it is, on a tiny language model and a lexical taste: the reward rises and the KL stays at its target."""
+"""The recipe as it is, on a tiny language model and a lexical taste: the reward rises, the KL stays at its target."""
 
 from dataclasses import dataclass
 from pathlib import Path
