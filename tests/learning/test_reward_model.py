@@ -15,7 +15,7 @@ from trainer.recipes.reward_model import fit_reward_model
 torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize(("spread", "ceiling"), [(0.5, 0.631), (2.0, 0.828)])
+@pytest.mark.parametrize(("spread", "ceiling"), [(0.5, 0.631), (1.0, 0.726), (2.0, 0.828), (3.0, 0.878)])
 def test_bradley_terry_reaches_the_bayes_ceiling(spread: float, ceiling: float) -> None:
     """Linear rewards of known spread, labels drawn by Bradley–Terry: no model can agree with more than the ceiling."""
     generator = torch.Generator().manual_seed(1)
