@@ -20,7 +20,7 @@ def run(words: list[str], *, quick: bool = False) -> int:
         if any(word.startswith("-m") for word in words)
         else ["-m", "not slow and not browser" if quick else "not slow"]
     )
-    workers = [] if any(word.startswith(("-n", "--pdb")) for word in words) else ["-n", "2"]
+    workers = [] if any(word.startswith(("-n", "--pdb")) for word in words) else ["-n", "2", "--dist", "worksteal"]
     if failed:
         _say(f"FAILED before the tests: {', '.join(failed)}")
     code = subprocess.run(
