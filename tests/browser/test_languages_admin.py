@@ -24,7 +24,20 @@ HOUSE = [
     *OWN,
     *("Ines Kovač", "ines@example.org", "Lee Roe", "Ama Boateng", "Jonas Weber", "Nothing yet", "IK", "AB", "JW"),
     *("SmolLM2-135M-Instruct", "PPO stopped at step 61: the loss is not a number.", "Kitchen table"),
-    *("laptop", "one-gpu", "tiny", "JSONL", "Parquet", "SHA-256", "palate-export", "TRL", "KL", "PPO", "kB"),
+    *(
+        "laptop",
+        "one-gpu",
+        "multi-gpu",
+        "tiny",
+        "JSONL",
+        "Parquet",
+        "SHA-256",
+        "palate-export",
+        "TRL",
+        "KL",
+        "PPO",
+        "kB",
+    ),
     *(slug.title() for slug in FIELDS),
 ]
 """What stands on these pages and is nobody's interface: names of people, models, presets, formats, and one error."""
