@@ -64,7 +64,7 @@ def test_kl_losses_equal_their_loops(estimator: str) -> None:
     assert float(found) == pytest.approx(total, abs=1e-9)
 
 
-def test_log_loss_and_calibration_of_soft_targets_equal_their_loops() -> None:
+def test_log_loss_of_soft_targets_equals_its_loop() -> None:
     generator = torch.Generator().manual_seed(6)
     sure = torch.rand(40, generator=generator, dtype=torch.float64) * 0.98 + 0.01
     target = torch.randint(0, 3, (40,), generator=generator).double() / 2
