@@ -1,4 +1,7 @@
-"""Every function of trainer.losses against a twin written with plain loops, and against closed forms. All in fp64."""
+"""Functions of trainer.losses against twins written with plain loops, and against closed forms. All in fp64.
+
+The rest is in test_twins.py, which also fails for a function that no test calls.
+"""
 
 import math
 

@@ -17,6 +17,7 @@ from trainer.context import Context, RecipeError, fall, must_be_number
 from trainer.data import Group, Prompt, epochs, group_batches, pad
 from trainer.experience import POLICY
 from trainer.policies import put_policy, store_policy
+from trainer.recipes.reward_model import pair_rows
 from trainer.scoring import answer_logprobs
 
 
@@ -128,12 +129,7 @@ def log_ratios(context: Context, groups: Sequence[Group], reference: dict[int, T
 
 def rows_of(groups: Sequence[Group], ratios: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of every judgement: the log-ratios of its first and second answer, and its target."""
-    first, second, target, offset = [], [], [], 0
-    for group in groups:
-        first += [offset + judgement.first for judgement in group.judged]
-        second += [offset + judgement.second for judgement in group.judged]
-        target += [judgement.target for judgement in group.judged]
-        offset += len(group.answers)
+    first, second, target = pair_rows(groups)
     return ratios[first], ratios[second], torch.tensor(target, device=ratios.device)
 
 

@@ -20,18 +20,13 @@ class Pipeline:
     recipes: tuple[str, ...]
 
     @property
-    def policy_recipes(self) -> tuple[str, ...]:
-        """Those that make a policy, in order; the last one makes the candidate."""
-        return tuple(recipe for recipe in self.recipes if recipe in POLICY_RECIPES)
-
-    @property
     def demonstrations(self) -> bool:
         """Whether it learns from answers that people wrote."""
         return "sft" in self.recipes
 
 
 POLICY_RECIPES = ("sft", "dpo", "ppo", "rloo")
-"""Recipes whose result is a policy."""
+"""Recipes whose result is a policy; the last one of a round makes its candidate."""
 DEFAULT_PIPELINE = "ppo"
 PIPELINES: dict[str, Pipeline] = {
     one.name: one
